@@ -67,7 +67,7 @@ class NoRole(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """This address is not served."""
+    """An address that is not served."""
 
     reason: Reason
     pod: Pod | None = None
