@@ -39,7 +39,7 @@ class RolePolicy(msgspec.Struct, frozen=True):
         """Raise `InvalidRole` for a role that must not be handed to a pod."""
         if (role.account, role.name) in self.reserved:
             raise InvalidRole(
-                f"{ROLE_ANNOTATION} is {role.arn!r}, the credential server's own role; expected a role made for this pod"
+                f"{ROLE_ANNOTATION} is {role.arn!r}, the credential server's own role; expected a role for this pod"
             )
         if self.partition is not None and role.partition != self.partition:
             raise InvalidRole(

@@ -10,7 +10,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -28,7 +28,7 @@ _MEMORY_LIMIT = 4096
 
 _log = logging.getLogger(__name__)
 
-Read = TypeVar("Read", Pod, ServiceAccount)
+Read = TypeVar("Read", bound=Pod | ServiceAccount)
 
 
 class Reader(Protocol):
@@ -80,7 +80,7 @@ class Confirmations:
         self._reader = reader
         self._account_limiter = account_limiter
         self._flights: dict[Hashable, _Flight] = {}
-        self._memory: OrderedDict[Hashable, Remembered[Pod] | Remembered[ServiceAccount]] = OrderedDict()
+        self._memory: OrderedDict[Hashable, Remembered[Any]] = OrderedDict()
         self._tasks: asyncio.TaskGroup | None = None
         self._down_until = float("-inf")
         self._reads = Counter(
@@ -105,11 +105,11 @@ class Confirmations:
 
     def pod(self, pod: Pod) -> Remembered[Pod] | None:
         """What a live read of this pod's name said within the last 5 s."""
-        return self._recall(_pod_key(pod))  # type: ignore[return-value]  # a pod's key holds a pod
+        return self._recall(_pod_key(pod))
 
     def account(self, *, namespace: str, name: str) -> Remembered[ServiceAccount] | None:
         """What a live read of this ServiceAccount said within the last 5 s."""
-        return self._recall(_account_key(namespace, name))  # type: ignore[return-value]  # likewise
+        return self._recall(_account_key(namespace, name))
 
     def pod_changed(self, pod: Pod) -> None:
         """The watch has delivered something newer: forget, and do not remember a read under way."""
@@ -193,13 +193,13 @@ class Confirmations:
     def _in(self, seconds: float) -> float:
         return asyncio.get_running_loop().time() + seconds
 
-    def _recall(self, key: Hashable) -> Remembered[Pod] | Remembered[ServiceAccount] | None:
+    def _recall(self, key: Hashable) -> Remembered[Any] | None:
         remembered = self._memory.get(key)
         if remembered is None or remembered.expires <= asyncio.get_running_loop().time():
             return None
         return remembered
 
-    def _remember(self, key: Hashable, remembered: Remembered[Read]) -> None:
+    def _remember(self, key: Hashable, remembered: Remembered[Any]) -> None:
         self._memory.pop(key, None)
         self._memory[key] = remembered
         if len(self._memory) > _MEMORY_LIMIT:
