@@ -11,8 +11,8 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from iam4kube.credentials.prefetcher import Fetched
-from iam4kube.credentials.prefetcher import Refused as RefusedBySts
+from iam4kube.credentials.values import Fetched
+from iam4kube.credentials.values import Refused as RefusedBySts
 from iam4kube.identity.outcomes import (
     ConfirmAccount,
     ConfirmPods,
@@ -131,7 +131,9 @@ class Lookup:
             return NoRole(Reason.STS_REFUSES, outcome.pod, f"{in_hand.code}: {in_hand.message}")
         return RoleAnswer(outcome, in_hand)
 
-    async def _settle(self, step: Callable[[], "_Settling | _Unsettled"], *, deadline: float) -> "_Settling | Unavailable":
+    async def _settle(
+        self, step: Callable[[], "_Settling | _Unsettled"], *, deadline: float
+    ) -> "_Settling | Unavailable":
         reason = Reason.CONFIRMING
         try:
             async with asyncio.timeout_at(deadline):
