@@ -74,7 +74,12 @@ def account(
 
 
 def node(
-    name: str = "node-1", *addresses: str, boot_id: str = "boot-1", ready: bool = True, zone: str | None = "eu-west-1a"
+    name: str = "node-1",
+    *addresses: str,
+    boot_id: str = "boot-1",
+    ready: bool = True,
+    region: str | None = "eu-west-1",
+    zone: str | None = "eu-west-1a",
 ) -> Node:
     """A node in eu-west-1."""
     return Node(
@@ -84,7 +89,7 @@ def node(
         addresses=tuple(Address(address) for address in addresses),
         boot_id=boot_id,
         ready=ready,
-        region="eu-west-1",
+        region=region,
         zone=zone,
     )
 
@@ -197,14 +202,15 @@ class Cluster:
             key = _key(item)
             old = self._seen.get(key)
             self._seen[key] = item
-            self._feed(old, item)
+            self.feed(old, item)
 
     def deliver_deletion(self, *objects: Pod | ServiceAccount | Node) -> None:
         """The watches deliver that these objects are gone."""
         for item in objects:
-            self._feed(self._seen.pop(_key(item)), None)
+            self.feed(self._seen.pop(_key(item)), None)
 
-    def _feed(self, old: Pod | ServiceAccount | Node | None, new: Pod | ServiceAccount | Node | None) -> None:
+    def feed(self, old: Pod | ServiceAccount | Node | None, new: Pod | ServiceAccount | Node | None) -> None:
+        """One change as a watch reports it."""
         item = new or old
         if isinstance(item, Pod):
             self.directory.pod_feed.changed(old, new)  # type: ignore[arg-type]  # same key, same type

@@ -80,12 +80,14 @@ async def test_r08_a_pod_is_found_by_each_of_its_addresses(cluster: Cluster) -> 
 
 
 async def test_r07_a_node_s_address_is_refused_at_once_even_if_a_pod_claims_it(cluster: Cluster) -> None:
-    """hostNetwork pods, host processes and masqueraded traffic cannot be told apart."""
+    """HostNetwork pods, host processes and masqueraded traffic cannot be told apart."""
     cluster.deliver(pod("orders-1", "192.168.0.1"))
     assert who(cluster, "192.168.0.1") == Refused(Reason.NODE_ADDRESS)
 
 
-async def test_r07_an_address_of_a_host_network_pod_is_refused_where_the_node_does_not_list_it(cluster: Cluster) -> None:
+async def test_r07_an_address_of_a_host_network_pod_is_refused_where_the_node_does_not_list_it(
+    cluster: Cluster,
+) -> None:
     """A node may have more addresses than its object names."""
     agent = pod("agent-1", "192.168.0.99", host_network=True)
     cluster.deliver(agent)
@@ -149,7 +151,9 @@ async def test_a_pod_made_after_a_reboot_is_served_and_void_after_the_next(clust
     assert isinstance(who(cluster), Pending)
 
 
-async def test_a_node_deleted_and_made_anew_after_a_reboot_voids_the_addresses_of_its_old_pods(cluster: Cluster) -> None:
+async def test_a_node_deleted_and_made_anew_after_a_reboot_voids_the_addresses_of_its_old_pods(
+    cluster: Cluster,
+) -> None:
     """The boot under which a pod was seen outlives its node's object."""
     cluster.deliver(pod("orders-1", ASKER))
     cluster.deliver_deletion(node("node-1", "192.168.0.1"))
@@ -256,11 +260,11 @@ async def test_pods_without_a_role_do_not_depend_on_the_api_server(cluster: Clus
     ],
     ids=["arn", "external id", "partition", "own role"],
 )
-async def test_r09_an_invalid_annotation_is_quoted_for_the_pod_s_owner(cluster: Cluster, bad: object, said: str) -> None:
+async def test_r09_an_invalid_annotation_is_quoted_for_the_pod_s_owner(
+    cluster: Cluster, bad: object, said: str
+) -> None:
     """The reason reaches an event, not only a log."""
-    cluster.directory.accounts.set_policy(
-        RolePolicy(partition="aws", reserved=frozenset({("111122223333", "server")}))
-    )
+    cluster.directory.accounts.set_policy(RolePolicy(partition="aws", reserved=frozenset({("111122223333", "server")})))
     cluster.deliver(bad)  # type: ignore[arg-type]  # a ServiceAccount
     cluster.deliver(pod("orders-1", ASKER))
     outcome = who(cluster)
@@ -302,7 +306,9 @@ async def test_a_role_taken_away_while_the_watch_is_silent_is_not_given_out(clus
     assert await confirmed(cluster) == NoRole(Reason.NO_ANNOTATION, asker)
 
 
-async def test_while_the_api_server_is_down_known_pods_are_served_for_max_stale_and_not_longer(cluster: Cluster) -> None:
+async def test_while_the_api_server_is_down_known_pods_are_served_for_max_stale_and_not_longer(
+    cluster: Cluster,
+) -> None:
     """A replica cut off alone must not go on for ever from an old table."""
     asker = pod("orders-1", ASKER)
     cluster.deliver(asker)
