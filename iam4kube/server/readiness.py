@@ -43,9 +43,20 @@ class Watch(Protocol):
 class RoleProgress(Protocol):
     """How far the first round of fetching has come."""
 
-    known: int
-    waiting: int
-    sts_failing: bool
+    @property
+    def known(self) -> int:
+        """All roles."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Those of the first round that have not been tried."""
+        ...
+
+    @property
+    def sts_failing(self) -> bool:
+        """Whether over half of all calls in the last minute failed transiently."""
+        ...
 
 
 class Roles(Protocol):
@@ -113,7 +124,7 @@ class Readiness:
     async def wait(self) -> None:
         """Look until the replica is ready, and say so in the log once."""
         started = asyncio.get_running_loop().time()
-        while not self.report().ready:
+        while not self.report().ready:  # noqa: ASYNC110  # what it depends on changes in many places
             await asyncio.sleep(CHECK_PERIOD)
         seconds = round(asyncio.get_running_loop().time() - started, 3)
         logger.info("Ready", extra={"seconds": seconds, "roles": self._roles.progress(in_use_only=False).known})

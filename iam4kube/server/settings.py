@@ -6,10 +6,9 @@ The defaults are those of a production replica; what has no safe default (the to
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
 
 from iam4kube.roles import InvalidRole, Role, parse_role_arn, quoted
-from iam4kube.runtime.logs import LogSettings
+from iam4kube.runtime.logs import FORMATS, LEVELS
 from iam4kube.runtime.parsing import (
     ListenAddress,
     boolean,
@@ -25,8 +24,6 @@ from iam4kube.runtime.parsing import (
 from iam4kube.runtime.settings import section, setting
 
 PREFIX = "IAM4KUBE_"
-
-ReadyWhen = Literal["all", "in-use"]
 
 
 def assumed_role(value: str) -> Role:
@@ -189,10 +186,18 @@ class OperatorSettings:
         help="How long requests are served after SIGTERM: every node has to hear that this replica is going.",
     )
 
-    @property
-    def readiness(self) -> ReadyWhen:
-        """`ready_when` as its type."""
-        return cast("ReadyWhen", self.ready_when)
+
+@dataclass(frozen=True, kw_only=True)
+class LogSettings:
+    """How logs look."""
+
+    log_format: str = setting(
+        "auto",
+        parse=choice(*FORMATS),
+        metavar="|".join(FORMATS),
+        help="JSON for machines, text for people; auto is text on a terminal, else JSON.",
+    )
+    log_level: str = setting("info", parse=choice(*LEVELS), metavar="|".join(LEVELS), help="The least that is logged.")
 
 
 @dataclass(frozen=True, kw_only=True)
