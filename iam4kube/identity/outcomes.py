@@ -78,6 +78,8 @@ class Unavailable(msgspec.Struct, frozen=True):
 
     reason: Reason
     pod: Pod | None = None
+    role: Role | None = None
+    """The pod's role, where only its credentials are missing."""
 
 
 class Pending(msgspec.Struct, frozen=True):

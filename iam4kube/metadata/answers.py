@@ -36,7 +36,7 @@ class Answers:
         if isinstance(answer, RoleAnswer):
             return self._of_granted_role(request, answer)
         if isinstance(answer, Unavailable):
-            return self.unavailable(request, answer.reason)
+            return self._of_missing_role(request, answer)
         self._metrics.refused(answer.reason)
         return NOT_FOUND
 
@@ -54,6 +54,11 @@ class Answers:
         self._metrics.refused(reason)
         return CLOSE if request.route is Route.CREDENTIALS else UNAVAILABLE
 
+    def _of_missing_role(self, request: Request, answer: Unavailable) -> Response | None:
+        if request.route is Route.CREDENTIALS and answer.role is not None and request.target.role != answer.role.name:
+            return self._of_other_role()
+        return self.unavailable(request, answer.reason)
+
     def _of_granted_role(self, request: Request, answer: RoleAnswer) -> Response:
         role, fetched = answer.identified.role, answer.fetched
         if request.route is Route.ROLE_LIST:
@@ -61,10 +66,14 @@ class Answers:
         if request.route is Route.IAM_INFO:
             return info_document(fetched, role)
         if request.target.role != role.name:
-            self._metrics.refused("other_role")
-            return NOT_FOUND
+            return self._of_other_role()
         self._metrics.served(fetched.expires_at - self._time())
         return self._documents.of(fetched, role)
+
+    def _of_other_role(self) -> Response:
+        """A name that is not the asker's own: whether it exists is nobody's business."""
+        self._metrics.refused("other_role")
+        return NOT_FOUND
 
 
 def _of_node(route: Route, node: Node, role: Role | None) -> Response | None:

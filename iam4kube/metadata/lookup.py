@@ -107,7 +107,7 @@ class Lookup:
 
         Cancelling the call (the client hung up) leaves nothing behind.
         """
-        answer = await self._settle(lambda: self._step(address), deadline=deadline)
+        answer: Answer = await self._settle(lambda: self._step(address), deadline=deadline)
         self._observer(address, answer)
         return answer
 
@@ -134,18 +134,17 @@ class Lookup:
     async def _settle(
         self, step: Callable[[], "_Settling | _Unsettled"], *, deadline: float
     ) -> "_Settling | Unavailable":
-        reason = Reason.CONFIRMING
+        outcome: _Settling | _Unsettled | None = None
         try:
             async with asyncio.timeout_at(deadline):
                 while True:
                     outcome = step()
                     if not isinstance(outcome, _OPEN):
                         return outcome
-                    reason = _reason(outcome)
                     if not await self._proceed(outcome):
                         return Unavailable(Reason.UNCONFIRMED)
         except TimeoutError:
-            return Unavailable(reason)
+            return _late(outcome)
         except WaitsClosed:
             return Unavailable(Reason.SHUTTING_DOWN)
 
@@ -180,7 +179,8 @@ _Settling = TypeVar("_Settling")
 _OPEN = (Pending, ConfirmPods, ConfirmAccount, _AwaitCredentials)
 
 
-def _reason(outcome: _Unsettled) -> Reason:
-    if isinstance(outcome, Pending):
-        return outcome.reason
-    return Reason.NO_CREDENTIALS_YET if isinstance(outcome, _AwaitCredentials) else Reason.CONFIRMING
+def _late(outcome: object) -> Unavailable:
+    """The deadline was reached with this outcome still open."""
+    if isinstance(outcome, _AwaitCredentials):
+        return Unavailable(Reason.NO_CREDENTIALS_YET, outcome.identified.pod, outcome.identified.role)
+    return Unavailable(outcome.reason if isinstance(outcome, Pending) else Reason.CONFIRMING)
