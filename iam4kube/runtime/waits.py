@@ -37,7 +37,7 @@ class Waits:
         if self._closed:
             raise WaitsClosed
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        registered = tuple(keys)
+        registered = frozenset(keys)  # before anything is registered: a key that is none raises here
         for key in registered:
             self._waiting.setdefault(key, set()).add(future)
         self._futures += 1
