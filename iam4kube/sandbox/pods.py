@@ -55,8 +55,8 @@ class LoopbackPod:
         host, port = self._listener.sockets[0].getsockname()
         return f"http://{host}:{port}"
 
-    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The environment of a process in this pod: nothing of AWS but the metadata endpoint, no proxies, and `more`."""
+    def environment(self, variables: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment of a process in this pod: of AWS only the metadata endpoint, no proxies; and `variables`."""
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         own = {
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.endpoint,
@@ -64,10 +64,10 @@ class LoopbackPod:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
-        return {**kept, **own, **(more or {})}
+        return {**kept, **own, **(variables or {})}
 
     async def run(
-        self, *command: str, more: Mapping[str, str] | None = None, deadline: float = 30.0
+        self, *command: str, variables: Mapping[str, str] | None = None, deadline: float = 30.0
     ) -> tuple[int, str]:
         """Run a command in this pod; returns its exit code and output (both streams). `deadline` is in seconds.
 
@@ -75,7 +75,7 @@ class LoopbackPod:
         """
         process = await asyncio.create_subprocess_exec(
             *command,
-            env=self.environment(more),
+            env=self.environment(variables),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
