@@ -1,0 +1,55 @@
+"""What every test runs under: no task left behind, and no cluster test without a control plane."""
+
+import asyncio
+import inspect
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.controlplane import ControlPlane
+
+ASSETS_VARIABLE = "KUBEBUILDER_ASSETS"
+_left_out = pytest.StashKey[int]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what cannot run here, and watch over the tasks of what can."""
+    if not os.environ.get(ASSETS_VARIABLE):
+        cluster = [item for item in items if item.get_closest_marker("cluster")]
+        config.stash[_left_out] = len(cluster)
+        config.hook.pytest_deselected(items=cluster)
+        items[:] = [item for item in items if not item.get_closest_marker("cluster")]
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
+            item.fixturenames.insert(0, "no_leftover_tasks")  # set up first, so checked after all other fixtures
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was left out, in one line."""
+    count = config.stash.get(_left_out, 0)
+    if count:
+        terminalreporter.write_line(
+            f"{count} cluster tests left out: {ASSETS_VARIABLE} is not set "
+            f'(export {ASSETS_VARIABLE}="$(tests/controlplane/build)")'
+        )
+
+
+@pytest.fixture
+async def no_leftover_tasks() -> AsyncIterator[None]:
+    """Fails an asynchronous test that leaves tasks behind."""
+    before = asyncio.all_tasks()
+    yield
+    for _ in range(5):  # what has been cancelled or closed needs a few turns of the loop to end
+        await asyncio.sleep(0)
+    leftover = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not leftover, f"tasks left behind: {sorted(task.get_name() for task in leftover)}"
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A real etcd and a real API server with RBAC, for the whole run. Only for tests marked `cluster`."""
+    assets = Path(os.environ[ASSETS_VARIABLE])
+    with ControlPlane(assets, tmp_path_factory.mktemp("controlplane")) as control_plane:
+        yield control_plane
