@@ -42,6 +42,7 @@ T = TypeVar("T")
 _DECLARATION = "setting"
 _SECTION = "section"
 _DEFAULT_GROUP = "Settings"
+_PRECEDENCE = "A flag wins over its environment variable; an empty variable counts as not set."
 # Kubernetes gives every container variables about every Service of its namespace (`enableServiceLinks`). For
 # a Service called "iam4kube" they are IAM4KUBE_PORT, IAM4KUBE_SERVICE_HOST, ...: a setting of such a name would
 # get an address that nobody set.
@@ -135,6 +136,7 @@ def load(
 def add_settings(parser: argparse.ArgumentParser, cls: type[Any], prefix: str) -> None:
     """Add a flag for each setting of `cls`, in groups. `parser` may be a subcommand's."""
     parser.usage = parser.usage or "%(prog)s [--setting=VALUE ...]"
+    parser.epilog = parser.epilog or _PRECEDENCE
     groups: dict[str, argparse._ArgumentGroup] = {}
     for each in _settings(cls, prefix):
         declaration = each.declaration
@@ -167,7 +169,7 @@ def read_settings(cls: type[T], namespace: argparse.Namespace, environ: Mapping[
         try:
             values[each.key] = each.declaration.parse(text)
         except ValueError as error:
-            mistakes.append(f"{name} is {_quoted(text)}: {error} (also: {other})")
+            mistakes.append(f"{name} is {_quoted(text)}: {error} ({other})")
     if mistakes:
         raise SettingsError(mistakes)
     settings, contradictions = _build(cls, values)
@@ -214,9 +216,9 @@ def _given(each: _Setting, namespace: argparse.Namespace, environ: Mapping[str, 
     """The name the user used, the other one, and the text; None when the setting was not given."""
     from_flag: str | None = getattr(namespace, each.key)
     if from_flag is not None:
-        return each.flag, each.variable, from_flag
+        return each.flag, f"environment: {each.variable}", from_flag
     if from_environ := environ.get(each.variable, ""):
-        return each.variable, each.flag, from_environ
+        return each.variable, f"flag: {each.flag}", from_environ
     return None
 
 
