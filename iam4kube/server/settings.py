@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from iam4kube.roles import InvalidRole, Role, parse_role_arn, quoted
+from iam4kube.roles import InvalidRole, Role, parse_role_arn
 from iam4kube.runtime.logs import FORMATS, LEVELS
 from iam4kube.runtime.parsing import (
     ListenAddress,
@@ -100,7 +100,7 @@ class KubernetesSettings:
         None,
         parse=future_file,
         metavar="FILE",
-        help="A kubeconfig; without one, the pod's own ServiceAccount inside a cluster.",
+        help="A kubeconfig; without one the pod's own ServiceAccount inside a cluster, elsewhere what kubectl uses.",
     )
     context: str | None = setting(
         None, parse=text, metavar="NAME", help="The kubeconfig's context, if not its current one."
@@ -111,11 +111,6 @@ class KubernetesSettings:
         metavar="DURATION",
         help="How long known pods are served while the API server cannot be reached.",
     )
-
-    def check(self) -> Iterator[str]:
-        """A context is of a kubeconfig."""
-        if self.context is not None and self.kubeconfig is None:
-            yield f"--context is {quoted(self.context)} without --kubeconfig: name the kubeconfig that has this context"
 
 
 @dataclass(frozen=True, kw_only=True)

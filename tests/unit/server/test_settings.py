@@ -49,7 +49,6 @@ def test_without_token_keys_nothing_starts() -> None:
     ("arguments", "words"),
     [
         (["--token-key-file=x", "--generate-token-key"], ["--token-key-file", "--generate-token-key", "exclude"]),
-        (["--generate-token-key", "--context=prod"], ["--context", "'prod'", "--kubeconfig"]),
         (["--generate-token-key", "--session-duration=15m"], ["--session-duration", "'15m'", "at least 55m"]),
         (["--generate-token-key", "--session-duration=13h"], ["--session-duration", "'13h'", "at most 12h"]),
         (["--generate-token-key", "--assume-role-arn=admin"], ["--assume-role-arn", "'admin'", "arn:aws:iam::"]),
