@@ -14,6 +14,14 @@ ASSETS_VARIABLE = "KUBEBUILDER_ASSETS"
 _left_out = pytest.StashKey[int]()
 
 
+def pytest_configure() -> None:
+    """Say that there is no event loop outside asynchronous tests.
+
+    looptime asks the policy for one before each test; unasked, the policy makes one that nobody closes.
+    """
+    asyncio.set_event_loop(None)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what cannot run here, and watch over the tasks of what can."""
     if not os.environ.get(ASSETS_VARIABLE):
