@@ -37,6 +37,7 @@ class ApiError(Exception):
         reason: str | None = None,
         details: Mapping[str, Any] | None = None,
         retry_after: int | None = None,
+        continue_token: str = "",
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -44,6 +45,7 @@ class ApiError(Exception):
         self.reason = REASONS.get(code, "") if reason is None else reason
         self.details = dict(details or {})
         self.retry_after = retry_after
+        self.continue_token = continue_token
         if retry_after is not None:
             self.details["retryAfterSeconds"] = retry_after
 
@@ -52,7 +54,7 @@ class ApiError(Exception):
         status: Object = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": {"continue": self.continue_token} if self.continue_token else {},
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,
@@ -98,7 +100,8 @@ def forbidden(resource: ResourceType, verb: str, *, namespace: str | None, user:
         f'{resource.qualified} is forbidden: User "{user}" cannot {verb} resource "{resource.plural}" '
         f'in API group "{resource.group}" {scope}'
     )
-    return ApiError(403, message, details={"group": resource.group, "kind": resource.plural})
+    details = {"group": resource.group} if resource.group else {}
+    return ApiError(403, message, details={**details, "kind": resource.plural})
 
 
 def expired(requested: int, oldest: int) -> ApiError:
@@ -106,13 +109,14 @@ def expired(requested: int, oldest: int) -> ApiError:
     return ApiError(410, f"too old resource version: {requested} ({oldest})")
 
 
-def continue_expired() -> ApiError:
-    """A list that is continued after its snapshot was compacted."""
+def continue_expired(inconsistent_continue: str) -> ApiError:
+    """A list whose state is compacted, with a token to go on from the same key in the present state."""
     message = (
-        "The provided continue parameter is too old to display a consistent list result. "
-        "You can start a new list without the continue parameter."
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list "
+        "without the continue parameter, or use the continue token in this response to retrieve the remainder of "
+        "the results, which is then inconsistent."
     )
-    return ApiError(410, message)
+    return ApiError(410, message, continue_token=inconsistent_continue)
 
 
 def too_large_version(requested: int, current: int) -> ApiError:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from iam4kube.sandbox.kubernetes.errors import ApiError, too_large_version
-from iam4kube.sandbox.kubernetes.requests import ApiRequest, Continuation
+from iam4kube.sandbox.kubernetes.errors import ApiError, continue_expired, too_large_version
+from iam4kube.sandbox.kubernetes.requests import PRESENT, ApiRequest, Continuation
 from iam4kube.sandbox.kubernetes.resources import Object
 from iam4kube.sandbox.kubernetes.selectors import selector
 from iam4kube.sandbox.kubernetes.store import Store
@@ -23,6 +23,8 @@ class _Span:
 def list_objects(store: Store, request: ApiRequest) -> Object:
     """The list object that answers the request. Raises 400, 410 for a compacted state, 504 for a future one."""
     span = _span(store, request)
+    if span.after and span.revision < store.compacted:
+        raise continue_expired(Continuation(PRESENT, span.after).encode())
     keys, objects = _selected(store, request, span)
     shown = keys[: span.limit] if span.limit else keys
     metadata: Object = {"resourceVersion": str(span.revision)}
@@ -44,7 +46,8 @@ def _span(store: Store, request: ApiRequest) -> _Span:
         if request.text("resourceVersion") not in ("", "0"):
             raise ApiError(400, "specifying resource version is not allowed when using continue")
         continuation = Continuation.decode(token)
-        return _Span(continuation.revision, continuation.key, limit)
+        revision = store.revision if continuation.revision == PRESENT else continuation.revision
+        return _Span(revision, continuation.key, limit)
     if version > store.revision:
         raise too_large_version(version, store.revision)
     if request.text("resourceVersionMatch") == "Exact":

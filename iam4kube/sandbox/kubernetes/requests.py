@@ -46,6 +46,10 @@ class ApiRequest:
         return self.query.get(option, "") not in ("", "0", "false")
 
 
+PRESENT = -1
+"""The revision of a continuation that gave up on showing one consistent state."""
+
+
 @dataclass(frozen=True)
 class Continuation:
     """Where a paged list goes on: after `key`, at the revision of its first page."""

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from iam4kube.sandbox.kubernetes.errors import continue_expired, expired
+from iam4kube.sandbox.kubernetes.errors import expired
 from iam4kube.sandbox.kubernetes.resources import Object, ResourceType
 
 HISTORY_LIMIT = 100_000
@@ -68,7 +68,7 @@ class Store:
         if at is None or at == self.revision:
             return present
         if at < self.compacted:
-            raise continue_expired()
+            raise expired(at, self.compacted)
         for change in reversed(self._history):
             if change.revision <= at:
                 break
