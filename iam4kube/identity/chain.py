@@ -117,7 +117,7 @@ class Chain:
         for pod in candidates:
             if pod.host_network:
                 return Refused(Reason.NODE_ADDRESS, pod)
-        return candidates[0] if len(candidates) == 1 else self._settle(candidates)
+        return candidates[0] if len(candidates) == 1 else self._settle(candidates, address)
 
     def _candidates(self, address: Address) -> list[Pod]:
         views = (self._view(pod) for pod in self._pods.claims(address) if not self._pods.is_void(pod))
@@ -133,23 +133,31 @@ class Chain:
             return False
         return pod.deletion is None or self._now().timestamp() <= pod.deletion + TERMINATION_SLACK
 
-    def _settle(self, candidates: list[Pod]) -> Pod | Unavailable | Open:
+    def _settle(self, candidates: list[Pod], address: Address) -> Pod | Unavailable | Open:
         """The claimant that is better in something and worse in nothing than each other one.
 
-        Not terminating is better, a Ready node is better. A pod that is not terminating, but on a node that
-        has gone silent, against a terminating one on a Ready node is no such case: the silent node's address
-        may have been given away long since.
+        Better is: not terminating; on a Ready node; claiming later. A pod that is not terminating, but on a
+        silent node, or with the older claim, against a terminating one, is no such case: it may have lost its
+        address and nobody has said so yet. Nor is "not terminating" alone where the order is not known.
         """
-        for pod in candidates:
-            if all(self._is_better(pod, other) for other in candidates if other is not pod):
+        ordered = self._pods.are_ordered(address)
+        for position, pod in enumerate(candidates):
+            others = enumerate(candidates)
+            if all(
+                self._is_better(pod, other, later=position > place if ordered else None)
+                for place, other in others
+                if other is not pod
+            ):
                 return pod
         if not self._confirmations.api_is_down and any(self._confirmations.pod(pod) is None for pod in candidates):
             return ConfirmPods(tuple(candidates))
         return Unavailable(Reason.AMBIGUOUS)
 
-    def _is_better(self, pod: Pod, other: Pod) -> bool:
-        mine, theirs = self._standing(pod), self._standing(other)
-        return mine != theirs and mine[0] >= theirs[0] and mine[1] >= theirs[1]
+    def _is_better(self, pod: Pod, other: Pod, *, later: bool | None) -> bool:
+        (stays, ready), (other_stays, other_ready) = self._standing(pod), self._standing(other)
+        if later is False or stays < other_stays or ready < other_ready:
+            return False
+        return ready > other_ready or (stays > other_stays and later is True)
 
     def _standing(self, pod: Pod) -> tuple[bool, bool]:
         node = self._nodes.get(pod.node)

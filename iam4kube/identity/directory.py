@@ -25,6 +25,10 @@ class Watches(Protocol):
         """Seconds since the quietest of them last said anything; infinite before the first list."""
         ...
 
+    def is_listing_pods(self) -> bool:
+        """Whether pods come from a list now: in no order, and the vanished last."""
+        ...
+
 
 class Feed(Generic[Watched]):
     """A watch's handler: takes changes in synchronously, in the order in which they come."""
@@ -55,7 +59,9 @@ class Directory:
         self._watches = watches
         self._unsynced = {"pods", "serviceaccounts", "nodes"}
         self.nodes = NodeTable(waits)
-        self.pods = PodTable(waits=waits, nodes=self.nodes, count=self._pods_counted)
+        self.pods = PodTable(
+            waits=waits, nodes=self.nodes, count=self._pods_counted, in_order=lambda: not watches.is_listing_pods()
+        )
         self.accounts = AccountTable(waits=waits, sink=sink, users=self._users)
         self.confirmations = Confirmations(reader=reader, account_limiter=account_limiter, registry=registry)
         self.chain = Chain(

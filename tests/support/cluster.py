@@ -153,6 +153,10 @@ class Watches:
 
     def __init__(self) -> None:
         self.heard: float | None = None
+        self.listing = False
+
+    def is_listing_pods(self) -> bool:
+        return self.listing
 
     def age(self) -> float:
         return 0.0 if self.heard is None else asyncio.get_running_loop().time() - self.heard

@@ -29,7 +29,7 @@ Object = Pod | ServiceAccount | Node
 Key = tuple[str, str]
 
 ADDRESSES = tuple(Address(f"10.0.0.{last}") for last in range(1, 4))
-NODES = ("node-1", "node-2", "node-3")
+NODES = ("node-1", "node-2", "node-3", "node-4")
 ACCOUNTS = ("orders", "billing", "plain")
 SILENT = 90.0  # seconds after which a watch is not relied upon
 BELIEVED = 5.2  # seconds for which a live read counts: 5 s of memory, 150 ms of reading
@@ -142,7 +142,7 @@ class Model:
         )
         self.watches: dict[type[Object], Watch] = {Pod: Watch(), ServiceAccount: Watch(), Node: Watch()}
         self.sandboxes: list[Sandbox] = []
-        self.lost: set[str] = set()
+        self.lost = {"node-4"}  # not there yet; comes as lost ones come back
         self.asks: list[Ask] = []
         self.answered = 0
         self.roles_answered = 0
@@ -323,7 +323,7 @@ class Model:
     def do_stall(self) -> None:
         """The watches fall silent, or (sooner) speak again."""
         self.stalled = not self.stalled and self.random.random() < 0.5
-        self.cluster.watches.heard = _time() if self.stalled else None
+        self.cluster.watches.heard = _time() - self.random.choice([0, 100]) if self.stalled else None
 
     # The replica: deliveries and requests.
 
@@ -345,8 +345,10 @@ class Model:
         vanished = [key for key in watch.position if watch.current(key) is None]
         for key in sorted(watch.history.keys() - set(vanished)) + vanished:
             watch.queue.append((key, len(watch.history[key]) - 1))
+        self.cluster.watches.listing = kind is Pod
         while watch.queue:
             self._deliver(kind)
+        self.cluster.watches.listing = False
 
     def _deliver(self, kind: type[Object]) -> None:
         watch = self.watches[kind]
@@ -396,7 +398,7 @@ class Model:
     async def start(self) -> None:
         """Nodes and ServiceAccounts exist and are known."""
         self._reads = asyncio.create_task(self.cluster.directory.confirmations.run())
-        for name in NODES:
+        for name in sorted(set(NODES) - self.lost):
             self.write(node(name))
         for name in ACCOUNTS:
             self.write(account(name, None if name == "plain" else f"arn:aws:iam::111122223333:role/{name}-0"))

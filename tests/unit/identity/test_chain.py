@@ -182,6 +182,28 @@ async def test_a_running_pod_of_a_silent_node_does_not_beat_a_terminating_one_of
     assert await confirmed(cluster) == Unavailable(Reason.AMBIGUOUS)
 
 
+async def test_a_pod_that_stays_does_not_beat_a_terminating_one_whose_claim_is_newer(cluster: Cluster) -> None:
+    """It may have completed, its address given on, and its kubelet be late in saying so."""
+    older, newer = pod("orders-1", ASKER), pod("orders-2", ASKER, deletion=wall(600))
+    cluster.deliver(older, newer)
+    cluster.api.put(older, newer)
+    assert await confirmed(cluster) == Unavailable(Reason.AMBIGUOUS)
+    cluster.deliver(pod("orders-1", ASKER, status_mark=1))  # its kubelet has written again: it holds the address
+    assert who(cluster) == "orders-1"
+
+
+async def test_of_two_claims_from_one_list_not_terminating_alone_settles_nothing(cluster: Cluster) -> None:
+    """A list is in no order of time: which claim is the newer one is not known."""
+    claims = pod("orders-1", ASKER, deletion=wall(600)), pod("orders-2", ASKER)
+    cluster.watches.listing = True
+    cluster.deliver(*claims)
+    cluster.watches.listing = False
+    cluster.api.put(*claims)
+    assert await confirmed(cluster) == Unavailable(Reason.AMBIGUOUS)
+    cluster.deliver(pod("orders-1", ASKER, finished=True))
+    assert who(cluster) == "orders-2"
+
+
 async def test_two_equal_claims_are_settled_by_reading_both(cluster: Cluster) -> None:
     """The watch is behind: one of them is gone in truth."""
     cluster.deliver(pod("orders-1", ASKER), pod("orders-2", ASKER))
