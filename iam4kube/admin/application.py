@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_fastapi_instrumentator import Instrumentator
 
 from iam4kube import __version__
 from iam4kube.admin.responses import as_json, as_text
+from iam4kube.runtime.metrics import render
 
 
 class ReadinessReport(Protocol):
@@ -48,8 +48,9 @@ def admin_application(
         return as_text(503, "draining\n") if is_draining() else as_text(200, "serving\n")
 
     @application.get("/metrics", summary="Every metric, as text for Prometheus")
-    async def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(request: Request) -> Response:
+        text, content_type = render(registry, accept=request.headers.get("accept", ""))
+        return Response(text, media_type=content_type)
 
     Instrumentator(registry=registry).instrument(application, metric_namespace="iam4kube", metric_subsystem="admin")
     return application

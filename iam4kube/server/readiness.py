@@ -6,7 +6,7 @@ Service at the same moment. What makes a *running* replica worse is a matter of 
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Protocol
 
 import msgspec
@@ -35,8 +35,9 @@ class Watch(Protocol):
         """Why it does not get on, for people; empty while it does."""
         ...
 
-    def __len__(self) -> int:
-        """How many objects it knows."""
+    @property
+    def store(self) -> Sized:
+        """The objects it knows."""
         ...
 
 
@@ -121,13 +122,14 @@ class Readiness:
         """Whether the replica has ever been ready."""
         return self._ready
 
-    async def wait(self) -> None:
-        """Look until the replica is ready, and say so in the log once."""
+    async def run(self) -> None:
+        """Look until the replica is ready, say so in the log, and rest."""
         started = asyncio.get_running_loop().time()
         while not self.report().ready:  # noqa: ASYNC110  # what it depends on changes in many places
             await asyncio.sleep(CHECK_PERIOD)
         seconds = round(asyncio.get_running_loop().time() - started, 3)
         logger.info("Ready", extra={"seconds": seconds, "roles": self._roles.progress(in_use_only=False).known})
+        await asyncio.get_running_loop().create_future()
 
     def report(self) -> Report:
         """What there is and what is missing, in numbers. Looking at it is what makes the replica ready."""
@@ -149,7 +151,7 @@ class Readiness:
 
 def _report(watch: Watch) -> WatchReport:
     age = watch.age()
-    return WatchReport(watch.synced, len(watch), None if age == float("inf") else round(age, 3), watch.problem)
+    return WatchReport(watch.synced, len(watch.store), None if age == float("inf") else round(age, 3), watch.problem)
 
 
 def _missing_watches(watches: Mapping[str, WatchReport]) -> list[str]:

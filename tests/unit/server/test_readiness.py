@@ -24,8 +24,9 @@ class ScriptedWatch:
     def age(self) -> float:
         return self.seconds
 
-    def __len__(self) -> int:
-        return self.objects
+    @property
+    def store(self) -> range:
+        return range(self.objects)
 
 
 @dataclass
@@ -143,9 +144,11 @@ async def test_readiness_is_noticed_without_any_probe() -> None:
     """The metric and the log line do not depend on somebody asking."""
     replica = Replica()
     replica.roles.all = Progress(known=2, waiting=1, sts_failing=False)
-    waiting = asyncio.create_task(replica.readiness.wait())
+    looking = asyncio.create_task(replica.readiness.run())
     await asyncio.sleep(10)
-    assert not waiting.done()
+    assert not replica.readiness.is_ready
     replica.roles.all = READY
-    await asyncio.wait_for(waiting, 0.26)
+    await asyncio.sleep(0.26)
     assert replica.readiness.is_ready
+    looking.cancel()
+    await asyncio.wait([looking])
