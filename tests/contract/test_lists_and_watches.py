@@ -9,14 +9,17 @@ MERGE = "application/merge-patch+json"
 
 
 def names(listed: dict[str, Any]) -> list[str]:
+    """The names in a list, in its order."""
     return [item["metadata"]["name"] for item in listed["items"]]
 
 
 def seen(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Type and name of each event that is no bookmark."""
     return [(event["type"], event["object"]["metadata"]["name"]) for event in events if event["type"] != "BOOKMARK"]
 
 
 async def create_accounts(server: ApiServer, *names: str, **labels: str) -> None:
+    """Create ServiceAccounts, which are the smallest objects."""
     for name in names:
         account = objects.service_account(name)
         account["metadata"]["labels"] = labels
@@ -24,6 +27,7 @@ async def create_accounts(server: ApiServer, *names: str, **labels: str) -> None
 
 
 async def present_version(server: ApiServer, plural: str = "serviceaccounts") -> str:
+    """The version that a list made now carries."""
     listed = await server.get(server.path(plural))
     return str(listed["metadata"]["resourceVersion"])
 
@@ -114,6 +118,7 @@ async def test_a_watch_of_one_object(server: ApiServer) -> None:
 
 async def test_a_watch_ends_in_time_and_with_a_bookmark(server: ApiServer) -> None:
     """`timeoutSeconds` ends a stream in good order; who asked for bookmarks gets one 2 s before."""
+    await server.create(objects.pod("web"))  # the real one sends none for a type that was never written
     version = await present_version(server, "pods")
     events = await server.watch(
         server.path("pods"), resourceVersion=version, allowWatchBookmarks="true", timeoutSeconds="4"

@@ -10,6 +10,7 @@ STRATEGIC = "application/strategic-merge-patch+json"
 
 
 def refusal(answer: Answer) -> tuple[int, str]:
+    """The status and the reason of an answer that is a Status."""
     assert answer.body["kind"] == "Status"
     assert answer.body["code"] == answer.status
     return answer.status, answer.body["reason"]
@@ -111,8 +112,8 @@ async def test_patches_of_a_status(server: ApiServer) -> None:
     second = (await server.ask("PATCH", path, patch, content_type=STRATEGIC)).body["status"]
     assert {c["type"]: c["status"] for c in second["conditions"]} == {"Ready": "False", "Initialized": "True"}
 
-    patch = {"status": {"conditions": [initialized], "message": None}}
-    third = (await server.ask("PATCH", path, patch, content_type=MERGE)).body
+    removal = {"status": {"conditions": [initialized], "message": None}}
+    third = (await server.ask("PATCH", path, removal, content_type=MERGE)).body
     assert [condition["type"] for condition in third["status"]["conditions"]] == ["Initialized"]
     assert (third["status"]["phase"], "message" in third["status"]) == ("Running", False)
     assert third["metadata"]["uid"] == pod["metadata"]["uid"]
@@ -151,7 +152,8 @@ async def test_a_pod_on_a_node_is_deleted_gracefully(server: ApiServer) -> None:
     assert (await server.ask("DELETE", path, {"gracePeriodSeconds": 0})).status == 200
     assert refusal(await server.ask("GET", path)) == (404, "NotFound")
     events = await server.watch(server.path("pods"), resourceVersion=version)
-    assert [event["type"] for event in events] == ["DELETED"]
+    assert [event["type"] for event in events] == ["MODIFIED", "DELETED"]
+    assert events[0]["object"]["metadata"]["deletionGracePeriodSeconds"] == 0
 
 
 @pytest.mark.parametrize("phase", ["unscheduled", "Succeeded"])

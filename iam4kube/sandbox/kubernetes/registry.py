@@ -9,7 +9,7 @@ import copy
 import secrets
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from iam4kube.runtime.clock import Now
@@ -86,17 +86,18 @@ class Registry:
         obj = self.read(resource, namespace=namespace, name=name)
         _check_preconditions(resource, obj, options.get("preconditions") or {})
         grace = _grace_period(obj, options.get("gracePeriodSeconds")) if resource.graceful else 0
-        if grace == 0:
-            return self._store.remove(resource, make_key(namespace, name))
-        deleting = obj["metadata"].get("deletionTimestamp") is not None
-        if deleting and grace >= obj["metadata"]["deletionGracePeriodSeconds"]:
-            return obj  # a later delete can only shorten the grace period
-        metadata = {
-            **obj["metadata"],
-            "deletionTimestamp": self._timestamp(grace),
-            "deletionGracePeriodSeconds": grace,
-        }
-        return self._store.put(resource, make_key(namespace, name), {**obj, "metadata": metadata})
+        if grace > 0 or obj["metadata"].get("deletionTimestamp") is not None:
+            obj = self._put_if_changed(resource, obj, {**obj, "metadata": self._terminating(obj["metadata"], grace)})
+        return obj if grace > 0 else self._store.remove(resource, make_key(namespace, name))
+
+    def _terminating(self, metadata: Object, grace: int) -> Object:
+        """The metadata of an object that has `grace` seconds; a later delete only shortens what it had before."""
+        before, since = metadata.get("deletionGracePeriodSeconds"), self._now()
+        if before is not None:
+            grace = min(grace, before)
+            since = datetime.fromisoformat(metadata["deletionTimestamp"]) - timedelta(seconds=before)
+        deletion = _timestamp(since + timedelta(seconds=grace))
+        return {**metadata, "deletionTimestamp": deletion, "deletionGracePeriodSeconds": grace}
 
     def _replace(self, resource: ResourceType, old: Object, new: Object, *, subresource: str) -> Object:
         metadata = new.setdefault("metadata", {})
@@ -115,7 +116,7 @@ class Registry:
         return self._store.put(resource, make_key(old["metadata"].get("namespace"), old["metadata"]["name"]), new)
 
     def _claim(self, metadata: Object, *, namespace: str | None, name: str) -> None:
-        metadata.update(name=name, uid=str(uuid.uuid4()), creationTimestamp=self._timestamp())
+        metadata.update(name=name, uid=str(uuid.uuid4()), creationTimestamp=_timestamp(self._now()))
         if namespace is not None:
             metadata["namespace"] = namespace
 
@@ -123,8 +124,9 @@ class Registry:
         if resource.namespaced and (namespace is None or self._store.get(BY_PLURAL["namespaces"], namespace) is None):
             raise not_found(BY_PLURAL["namespaces"], namespace or "")
 
-    def _timestamp(self, later: float = 0) -> str:
-        return f"{self._now() + timedelta(seconds=later):%Y-%m-%dT%H:%M:%SZ}"
+
+def _timestamp(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _name_of(resource: ResourceType, metadata: Mapping[str, Any]) -> str:
