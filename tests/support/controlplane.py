@@ -185,7 +185,8 @@ class ControlPlane:
             f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=default={peer}",
-            # As kubeadm sets it: without, a resource that nobody writes has no bookmarks after a restart.
+            # As kubeadm sets it: without, nobody tells the API server of revisions made by other resources, and
+            # the watch of a resource that is never written gets no bookmarks.
             "--watch-progress-notify-interval=5s",
             "--unsafe-no-fsync",
         )

@@ -2,7 +2,8 @@
 
 Each stream has a queue of its own that the store fills synchronously. So a change is on its way the moment it
 is written, and a compaction does not touch streams that are open. As the real server does, a stream whose
-reader cannot keep up is ended.
+reader cannot keep up is ended. Unlike the real one, this sends a bookmark even when the revision is still the one
+that the watch began with: in a real cluster something is always written.
 """
 
 import asyncio
