@@ -76,6 +76,9 @@ class InstantCredentials:
         finally:
             self.waiting -= 1
 
+    def expire(self, key: RoleKey) -> None:
+        self.ready.discard(key)
+
     def arrive(self, key: RoleKey) -> None:
         self.ready.add(key)
         self._cluster.waits.wake(key)
@@ -315,6 +318,11 @@ class Model:
         if missing:
             self.credentials.arrive(self.random.choice(missing))
 
+    def do_expire(self) -> None:
+        """Credentials run out while STS is down."""
+        if self.credentials.ready:
+            self.credentials.expire(self.random.choice(sorted(self.credentials.ready, key=repr)))
+
     def do_break_api(self) -> None:
         """The API server stops answering live reads, or answers again, or answers slowly."""
         self.cluster.api.down = self.random.random() < 0.3
@@ -484,9 +492,17 @@ class Model:
         """A waiting request whose own answer can be had now was not woken."""
         if not self.cluster.waits.is_waited_for(("address", ask.address)):
             return  # it is reading live, not asleep
+        if self._is_behind(ask.asker):
+            return  # a live read told it more than the watch has: it sleeps until the watch says so too
         peeked = self.lookup.peek(ask.address)
         if isinstance(peeked, RoleAnswer) and peeked.identified.pod.uid == ask.asker.uid:
             raise AssertionError(f"{ask.asker.name} sleeps although its role is there")
+
+    def _is_behind(self, asker: Sandbox) -> bool:
+        pods, accounts = self.watches[Pod].queue, self.watches[ServiceAccount].queue
+        return any(key == ("shop", asker.name) for key, _ in pods) or any(
+            key == ("shop", asker.service_account) for key, _ in accounts
+        )
 
     async def flush(self) -> None:
         """Everything written is delivered."""
@@ -537,6 +553,7 @@ _DEEDS = (
     (Model.do_reboot, 1, _SWARM),
     (Model.do_annotate, 2, _SWARM),
     (Model.do_fetch, 10, _ALWAYS),
+    (Model.do_expire, 1, _SWARM),
     (Model.do_break_api, 1, _SWARM),
     (Model.do_stall, 1, _SWARM),
     (Model.do_deliver, 22, _ALWAYS),
