@@ -1,0 +1,261 @@
+"""A Kubernetes API and an STS on loopback, and replicas of the real server that run against them."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from iam4kube.metadata.keyfile import create_key_file
+from iam4kube.metadata.keyring import new_keyring
+from iam4kube.runtime.clock import utc_now
+from iam4kube.sandbox.kubernetes import KubernetesApi, objects
+from iam4kube.sandbox.sts.server import Sts
+from tests.support.metadata import ROLES, TOKEN_HEADER, TOKEN_PATH, TTL_HEADER, Client, Reply
+
+ACCOUNT = "111122223333"
+NODE = "127.0.2.1"
+_KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR")
+
+
+def role_arn(name: str) -> str:
+    """The ARN of a role of the account that the tests use."""
+    return f"arn:aws:iam::{ACCOUNT}:role/{name}"
+
+
+class World:
+    """What a cluster and AWS are to a replica. Use it with `async with`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.kubernetes = KubernetesApi()
+        self.sts = Sts()
+        self.key_file = folder / "token-keys.json"
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self.kubernetes)
+        await self._stack.enter_async_context(self.sts)
+        create_key_file(self.key_file, new_keyring(now=utc_now()))
+        self.kubernetes.create(objects.node("node-a", addresses=[NODE]))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def add_pod(self, address: str, *, role: str | None, name: str | None = None, namespace: str = "shop") -> None:
+        """A running pod with a ServiceAccount of its own name, annotated with a role of the tests' account."""
+        name = name or f"pod-{address.replace('.', '-')}"
+        self.annotate(name, role=role, namespace=namespace)
+        self.kubernetes.create(objects.pod(name, namespace=namespace, service_account=name, addresses=[address]))
+
+    def annotate(self, name: str, *, role: str | None, namespace: str = "shop") -> None:
+        """A ServiceAccount, with a role or without."""
+        arn = None if role is None else role_arn(role)
+        self.kubernetes.create(objects.service_account(name, namespace=namespace, role_arn=arn))
+
+    def events(self, pod: str, *, namespace: str = "shop") -> list[tuple[str, str, str]]:
+        """Type, reason and message of the events on a pod."""
+        return [
+            (event["type"], event["reason"], event["message"])
+            for event in self.kubernetes.list("events", namespace=namespace)
+            if event["involvedObject"]["name"] == pod
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a replica's process: how it finds STS, and nothing of whoever runs the tests."""
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        files = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+        return {**kept, **files, "AWS_EC2_METADATA_DISABLED": "true", **self.sts.environment()}
+
+    def flags(self, *more: str) -> list[str]:
+        """Flags of `iam4kube serve` for a replica in this world, on ports that the kernel chooses."""
+        return [
+            f"--kubeconfig={self.kubernetes.kubeconfig(self.folder / 'kubeconfig')}",
+            f"--token-key-file={self.key_file}",
+            "--listen=127.0.0.1:0",
+            "--admin-listen=127.0.0.1:0",
+            "--debug-listen=127.0.0.1:0",
+            "--log-format=json",
+            *more,
+        ]
+
+    @asynccontextmanager
+    async def replica(self, *flags: str, ready: bool = True) -> AsyncIterator["ReplicaProcess"]:
+        """A replica in a process of its own, ready unless `ready` is false; killed at the end if it still runs."""
+        replica = await ReplicaProcess.start(*self.flags(*flags), environment=self.environment())
+        try:
+            if ready:
+                await replica.become_ready()
+            yield replica
+        finally:
+            await replica.kill()
+
+
+@dataclass
+class Ports:
+    """Where a replica listens."""
+
+    metadata: int = 0
+    admin: int = 0
+    debug: int = 0
+
+
+class ReplicaProcess:
+    """`iam4kube serve` in a process of its own. Its log, line by line, is in `log`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._reading = asyncio.create_task(self._read())
+        self._changed = asyncio.Event()
+        self.log: list[dict[str, Any]] = []
+        self.output: list[str] = []
+        self.ports = Ports()
+
+    @classmethod
+    async def start(cls, *flags: str, environment: dict[str, str]) -> Self:
+        """Start the process; return as soon as it listens on all ports. Raises `TimeoutError`."""
+        replica = cls(await _serve(*flags, environment=environment))
+        try:
+            await replica.until(lambda: 0 not in (replica.ports.metadata, replica.ports.admin, replica.ports.debug))
+        except TimeoutError:
+            await replica.kill()
+            raise RuntimeError("the replica does not listen:\n" + "\n".join(replica.output)) from None
+        return replica
+
+    async def until(self, condition: Callable[[], bool], *, seconds: float = 15.0) -> None:
+        """Wait for something that the log tells. Raises `TimeoutError`."""
+        async with asyncio.timeout(seconds):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def become_ready(self) -> None:
+        """Return once the replica says that it is ready. Raises `TimeoutError`."""
+        try:
+            await self.until(lambda: "Ready" in self.messages)
+        except TimeoutError:
+            raise TimeoutError((await self.admin("/readyz")).text) from None
+
+    @property
+    def messages(self) -> list[str]:
+        """The log's messages, in order."""
+        return [line["message"] for line in self.log]
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self._process.send_signal(signal.SIGTERM)
+
+    async def exit_code(self) -> int:
+        """Wait for the end; returns the exit code."""
+        async with asyncio.timeout(60):
+            await self._reading
+            return await self._process.wait()
+
+    async def kill(self) -> None:
+        """End it at once, as `kill -9` does."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self.exit_code()
+
+    async def admin(self, path: str) -> Reply:
+        """Ask the admin port."""
+        return await ask(self.ports.admin, "GET", path)
+
+    async def metric(self, name: str) -> float:
+        """The value of a metric, with its labels as they stand on the page; 0 when it is not there."""
+        page = (await self.admin("/metrics")).text
+        return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.rpartition(" ")[0] == name)
+
+    async def ask(self, method: str, path: str, source: str, **headers: str) -> Reply:
+        """Ask the metadata API from a pod's address."""
+        return await ask(self.ports.metadata, method, path, source=source, **headers)
+
+    async def credentials(self, source: str, *, token: str | None = None) -> dict[str, str]:
+        """What an SDK does: token, role list, credentials; each on a connection of its own."""
+        if token is None:
+            token = (await self.ask("PUT", TOKEN_PATH, source, **{TTL_HEADER: "21600"})).text
+        listed = await self.ask("GET", ROLES, source, **{TOKEN_HEADER: token})
+        assert listed.status == 200, listed
+        answered = await self.ask("GET", ROLES + listed.text, source, **{TOKEN_HEADER: token})
+        assert answered.status == 200, answered
+        document: dict[str, str] = msgspec.json.decode(answered.body)
+        return document
+
+    async def _read(self) -> None:
+        assert self._process.stderr is not None
+        async for line in self._process.stderr:
+            self._take(line.decode().rstrip())
+            self._changed.set()
+        self._changed.set()
+
+    def _take(self, line: str) -> None:
+        self.output.append(line)
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            return
+        self.log.append(entry)
+        if entry.get("message") == "Listening":
+            setattr(self.ports, entry["listener"], entry["port"])
+
+
+async def ask(port: int, method: str, path: str, *, source: str = "127.0.0.1", **headers: str) -> Reply:
+    """One request on a connection of its own, from `source`; underscores in header names are dashes."""
+    async with asyncio.timeout(20):
+        raw = socket.socket(socket.AF_INET)
+        raw.setblocking(False)
+        raw.bind((source, 0))
+        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
+        client = Client(*await asyncio.open_connection(sock=raw))
+        try:
+            return await client.ask(method, path, **headers)
+        finally:
+            await client.close()
+
+
+async def run_command(*arguments: str, environment: dict[str, str]) -> tuple[int, str, str]:
+    """Run `iam4kube` with these arguments to its end; returns the exit code, standard output and standard error."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "iam4kube",
+        *arguments,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(30):
+            output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, output.decode(), errors.decode()
+
+
+async def _serve(*flags: str, environment: dict[str, str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "iam4kube",
+        "serve",
+        *flags,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        limit=1 << 20,
+    )
