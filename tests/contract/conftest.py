@@ -66,11 +66,15 @@ class ApiServer:
         assert answer.status == 201, answer
         return answer.body
 
-    async def watch(self, path: str, **query: str) -> list[dict[str, Any]]:
-        """All events of a watch, until the server ends it."""
+    async def watch(
+        self, path: str, *, meanwhile: Awaitable[object] | None = None, **query: str
+    ) -> list[dict[str, Any]]:
+        """All events of a watch, until the server ends it; `meanwhile` happens once it is open."""
         query = {"watch": "true", "timeoutSeconds": "1", **query}
         async with self.session.get(path, params=query) as response:
             assert response.status == 200, await response.text()
+            if meanwhile is not None:
+                await meanwhile
             return [json.loads(line) async for line in response.content]
 
 

@@ -119,9 +119,9 @@ async def test_a_watch_of_one_object(server: ApiServer) -> None:
 async def test_a_watch_ends_in_time_and_with_a_bookmark(server: ApiServer) -> None:
     """`timeoutSeconds` ends a stream in good order; who asked for bookmarks gets one 2 s before."""
     version = await present_version(server, "pods")
-    await server.create(objects.pod("web"))  # the real one sends no bookmark that says nothing new
     events = await server.watch(
         server.path("pods"),
+        meanwhile=server.create(objects.pod("web")),  # the real one sends no bookmark that says nothing new
         resourceVersion=version,
         fieldSelector="metadata.name=another",
         allowWatchBookmarks="true",
