@@ -114,7 +114,7 @@ def section(cls: type[T], *, group: str = "") -> T:
 
     Their flags are not prefixed. `group` titles those settings that name no group themselves.
     """
-    field: T = dataclasses.field(metadata={_SECTION: cls, "group": group})
+    field: T = dataclasses.field(default_factory=cls, metadata={_SECTION: cls, "group": group})
     return field
 
 

@@ -254,3 +254,8 @@ def test_no_setting_can_have_a_name_that_kubernetes_sets(name: str) -> None:
 def _settings_called(name: str) -> type[object]:
     namespace = {"__annotations__": {name: str}, name: setting("x", parse=text, help="X.")}
     return dataclass(frozen=True, kw_only=True)(type("Settings", (), namespace))
+
+
+def test_settings_can_be_made_in_code_with_their_defaults() -> None:
+    """For tests, and for a program that starts a part of another."""
+    assert ServiceSettings(cluster="blue") == read("--cluster=blue")
