@@ -53,7 +53,7 @@ class Supervisor:
         self._tasks[name] = task
 
     async def stop(self, name: str) -> None:
-        """Cancel one task, as it is started: by name. Returns once it has ended."""
+        """Cancel the task started under this name. Returns once it has ended."""
         task = self._tasks.pop(name)
         task.cancel()
         await asyncio.wait([task])
