@@ -54,16 +54,19 @@ class World:
     ) -> None:
         await self._stack.aclose()
 
-    def add_pod(self, address: str, *, role: str | None, name: str | None = None, namespace: str = "shop") -> None:
-        """A running pod with a ServiceAccount of its own name, annotated with a role of the tests' account."""
-        name = name or f"pod-{address.replace('.', '-')}"
+    def add_pod(self, address: str, *, name: str, role: str | None, namespace: str = "shop") -> None:
+        """A running pod and a ServiceAccount of the same name, with a role of the tests' account or without."""
         self.annotate(name, role=role, namespace=namespace)
-        self.kubernetes.create(objects.pod(name, namespace=namespace, service_account=name, addresses=[address]))
+        self.run_pod(address, name=name, namespace=namespace)
 
-    def annotate(self, name: str, *, role: str | None, namespace: str = "shop") -> None:
-        """A ServiceAccount, with a role or without."""
-        arn = None if role is None else role_arn(role)
+    def annotate(self, name: str, *, role: str | None = None, arn: str | None = None, namespace: str = "shop") -> None:
+        """A ServiceAccount with a role of the tests' account, with any ARN, or with neither."""
+        arn = role_arn(role) if role is not None else arn
         self.kubernetes.create(objects.service_account(name, namespace=namespace, role_arn=arn))
+
+    def run_pod(self, address: str, *, name: str, namespace: str = "shop") -> None:
+        """A running pod of the ServiceAccount of the same name."""
+        self.kubernetes.create(objects.pod(name, namespace=namespace, service_account=name, addresses=[address]))
 
     def events(self, pod: str, *, namespace: str = "shop") -> list[tuple[str, str, str]]:
         """Type, reason and message of the events on a pod."""
@@ -72,6 +75,12 @@ class World:
             for event in self.kubernetes.list("events", namespace=namespace)
             if event["involvedObject"]["name"] == pod
         ]
+
+    async def until(self, condition: Callable[[], bool], *, seconds: float = 15.0) -> None:
+        """Wait for something to become true of the cluster. Raises `TimeoutError`."""
+        async with asyncio.timeout(seconds):
+            while not condition():  # noqa: ASYNC110  # another process makes it true
+                await asyncio.sleep(0.01)
 
     def environment(self) -> dict[str, str]:
         """The environment of a replica's process: how it finds STS, and nothing of whoever runs the tests."""
@@ -153,6 +162,10 @@ class ReplicaProcess:
         """The log's messages, in order."""
         return [line["message"] for line in self.log]
 
+    def logged(self, message: str, **fields: object) -> bool:
+        """Whether a line with this message and these fields has been logged."""
+        return any(entry["message"] == message and fields.items() <= entry.items() for entry in self.log)
+
     def terminate(self) -> None:
         """Send SIGTERM."""
         self._process.send_signal(signal.SIGTERM)
@@ -173,10 +186,20 @@ class ReplicaProcess:
         """Ask the admin port."""
         return await ask(self.ports.admin, "GET", path)
 
+    async def debug(self, path: str) -> Reply:
+        """Ask the debug port."""
+        return await ask(self.ports.debug, "GET", path)
+
     async def metric(self, name: str) -> float:
         """The value of a metric, with its labels as they stand on the page; 0 when it is not there."""
         page = (await self.admin("/metrics")).text
         return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.rpartition(" ")[0] == name)
+
+    async def until_metric(self, name: str, value: float) -> None:
+        """Wait until a metric has a value. Raises `TimeoutError`."""
+        async with asyncio.timeout(15):
+            while await self.metric(name) != value:  # noqa: ASYNC110  # another process makes it true
+                await asyncio.sleep(0.02)
 
     async def ask(self, method: str, path: str, source: str, **headers: str) -> Reply:
         """Ask the metadata API from a pod's address."""
