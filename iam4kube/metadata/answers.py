@@ -7,7 +7,6 @@ connection, so that is the answer there whenever we are not certain.
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
 
 from iam4kube.identity.outcomes import Located, Unavailable
 from iam4kube.kube.objects import Node
@@ -15,12 +14,9 @@ from iam4kube.metadata.documents import CredentialDocuments, identity_document, 
 from iam4kube.metadata.lookup import Answer, Place, RoleAnswer
 from iam4kube.metadata.metrics import MetadataMetrics
 from iam4kube.metadata.requests import Request
-from iam4kube.metadata.responses import NOT_FOUND, UNAVAILABLE, Response
+from iam4kube.metadata.responses import CLOSE, NOT_FOUND, UNAVAILABLE, Response
 from iam4kube.metadata.routes import Route
 from iam4kube.roles import Role
-
-CLOSE: Final = None
-"""Instead of a response: close the connection."""
 
 
 class Answers:
@@ -31,8 +27,8 @@ class Answers:
         self._documents = CredentialDocuments()
         self._time: Callable[[], float] = asyncio.get_running_loop().time
 
-    def of_role(self, request: Request, answer: Answer) -> Response | None:
-        """The response to a request for something of the asker's role; `CLOSE` for none."""
+    def of_role(self, request: Request, answer: Answer) -> Response:
+        """The response to a request for something of the asker's role."""
         if isinstance(answer, RoleAnswer):
             return self._of_granted_role(request, answer)
         if isinstance(answer, Unavailable):
@@ -40,7 +36,7 @@ class Answers:
         self._metrics.refused(answer.reason)
         return NOT_FOUND
 
-    def of_place(self, request: Request, place: Place, *, role: Role | None) -> Response | None:
+    def of_place(self, request: Request, place: Place, *, role: Role | None) -> Response:
         """The response to a request for where the asker runs. `role` if it is known already."""
         if isinstance(place, Located):
             return _of_node(request.route, place.node, role) or NOT_FOUND
@@ -49,13 +45,13 @@ class Answers:
         self._metrics.refused(place.reason)
         return NOT_FOUND
 
-    def unavailable(self, request: Request, reason: str) -> Response | None:
+    def unavailable(self, request: Request, reason: str) -> Response:
         """The response when we are not certain."""
         self._metrics.refused(reason)
         return CLOSE if request.route is Route.CREDENTIALS else UNAVAILABLE
 
-    def _of_missing_role(self, request: Request, answer: Unavailable) -> Response | None:
-        if request.route is Route.CREDENTIALS and answer.role is not None and request.target.role != answer.role.name:
+    def _of_missing_role(self, request: Request, answer: Unavailable) -> Response:
+        if request.route is Route.CREDENTIALS and answer.role is not None and request.role != answer.role.name:
             return self._of_other_role()
         return self.unavailable(request, answer.reason)
 
@@ -65,7 +61,7 @@ class Answers:
             return plain_value(role.name)
         if request.route is Route.IAM_INFO:
             return info_document(fetched, role)
-        if request.target.role != role.name:
+        if request.role != role.name:
             return self._of_other_role()
         self._metrics.served(fetched.expires_at - self._time())
         return self._documents.of(fetched, role)

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from enum import StrEnum
 
-from iam4kube.metadata.requests import Request, parse_ttl
+from iam4kube.metadata.requests import Authentication, Request, parse_ttl
 from iam4kube.metadata.responses import BAD_REQUEST, FORBIDDEN, UNAUTHORIZED, Response
-from iam4kube.metadata.routes import Route
+from iam4kube.metadata.routes import TOKEN_ROUTES, Route
 from iam4kube.metadata.tokens import InvalidToken, Tokens
 
 
@@ -26,7 +26,7 @@ class Authenticator:
 
     def answer(self, request: Request) -> Response | None:
         """The answer to a request that goes no further, or None. Fills in what the token says."""
-        if request.method == "PUT" and request.route in {Route.TOKEN, Route.OTHER_TOKEN}:
+        if request.method == "PUT" and request.route in TOKEN_ROUTES:
             return self._issue(request)
         if request.token is None:
             return self._without_token(request)
@@ -35,11 +35,11 @@ class Authenticator:
         except InvalidToken as invalid:
             # 401 and nothing else: the only status after which SDKs that fell back to v1 ask for a token again.
             return self._refuse(request, invalid.flaw, UNAUTHORIZED)
-        request.authentication = "v2"
+        request.authentication = Authentication.V2
         return None
 
     def _issue(self, request: Request) -> Response:
-        request.authentication = "issue"
+        request.authentication = Authentication.ISSUE
         if request.forwarded:
             return self._refuse(request, "forwarded", FORBIDDEN)
         if request.route is Route.OTHER_TOKEN:
@@ -51,7 +51,7 @@ class Authenticator:
         return Response(200, self._tokens.issue(request.address, ttl=ttl))
 
     def _without_token(self, request: Request) -> Response | None:
-        request.authentication = "v1"
+        request.authentication = Authentication.V1
         if self._required:
             return self._refuse(request, "token_missing", UNAUTHORIZED)
         if request.forwarded:  # a proxying pod gives its own role away
@@ -59,6 +59,7 @@ class Authenticator:
         return None
 
     def _refuse(self, request: Request, reason: str, response: Response) -> Response:
-        request.authentication = "invalid" if response is UNAUTHORIZED else request.authentication
+        if response is UNAUTHORIZED:
+            request.authentication = Authentication.INVALID
         self._refused(reason)
         return response

@@ -1,15 +1,18 @@
-"""What operators see of the metadata API. Never a label by role, pod or address: their number has no bound.
+"""What operators see of the metadata API. Never a label by role, pod or address: their number has no bound."""
 
-A child of a labelled metric costs 1 µs to look up and a request's budget is 6.7, so children are kept.
-"""
+from collections.abc import Callable, Iterator
 
-from collections.abc import Callable
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
+from iam4kube.metadata.distribution import Distribution
 from iam4kube.metadata.keyring import Keyring
+from iam4kube.metadata.requests import Authentication
 from iam4kube.metadata.routes import Route
 
+GONE = "gone"
+"""In place of a status: the client hung up first."""
 SLOW_SECONDS = 1.0  # botocore and JS v3 make one attempt of one second
 
 # A warm answer takes microseconds. 0.4 s: Go v2 waits 0.5 for the headers; 1 s: most others; 15 s: our own deadline.
@@ -18,59 +21,34 @@ _DURATIONS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.4, 1
 _LIVES = (60, 300, 600, 900, 1200, 1500, 1800, 2400, 3000, 3600, 7200, 14400, 28800, 43200)
 
 
-class MetadataMetrics:
-    """Requests and refusals."""
+class MetadataMetrics(Collector):
+    """Requests and refusals.
+
+    What is counted with each request is counted here in plain numbers, on one event loop, and becomes metrics
+    when somebody looks: 0.4 µs instead of the client library's 2, which locks.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._requests = Counter(
-            "iam4kube_metadata_requests",
-            "Requests answered, by resource, status and kind of authentication (v1: no token, v2: a valid one, "
-            "issue: a token was asked for, invalid: refused). Status closed: the connection was closed instead of an "
-            "answer; gone: the client hung up first.",
-            ["route", "status", "authentication"],
-            registry=registry,
-        )
-        self._durations = Histogram(
-            "iam4kube_metadata_request_duration_seconds",
-            "Time from a request's head to its answer, waiting included.",
-            ["route"],
-            buckets=_DURATIONS,
-            registry=registry,
-        )
-        self._slow = Counter(
-            "iam4kube_metadata_slow_answers",
-            "Answers that took over one second: most SDKs had given up.",
-            ["route"],
-            registry=registry,
-        )
+        self._answers: dict[tuple[Route, str, Authentication], Distribution] = {}
+        self._life = Distribution(_LIVES)
         self._refusals = Counter(
             "iam4kube_metadata_refusals",
             "Requests that got no role and no credentials, by reason.",
             ["reason"],
             registry=registry,
         )
-        self._life = Histogram(
-            "iam4kube_metadata_credentials_life_seconds",
-            "Life left on served credentials.",
-            buckets=_LIVES,
-            registry=registry,
-        )
         self._waiting = Gauge(
             "iam4kube_metadata_waiting_requests", "Requests that wait for an answer now.", registry=registry
         )
-        self._counted: dict[tuple[Route, str, str], Counter] = {}
-        self._timed = {route: self._durations.labels(route) for route in Route}
+        registry.register(self)
 
-    def answered(self, route: Route, status: str, authentication: str, seconds: float) -> None:
+    def answered(self, route: Route, status: str, authentication: Authentication, seconds: float) -> None:
         """A request ended, however it did."""
         key = (route, status, authentication)
-        counter = self._counted.get(key)
-        if counter is None:  # at most as many as there are combinations: some hundred
-            counter = self._counted[key] = self._requests.labels(*key)
-        counter.inc()
-        self._timed[route].observe(seconds)
-        if seconds > SLOW_SECONDS:
-            self._slow.labels(route).inc()
+        distribution = self._answers.get(key)
+        if distribution is None:  # at most as many as there are combinations: some hundred
+            distribution = self._answers[key] = Distribution(_DURATIONS)
+        distribution.add(seconds)
 
     def refused(self, reason: str) -> None:
         """A request got nothing. `reason` comes from one of the enumerations."""
@@ -78,11 +56,41 @@ class MetadataMetrics:
 
     def served(self, life: float) -> None:
         """Credentials were handed out with `life` seconds left."""
-        self._life.observe(life)
+        self._life.add(life)
 
     def count_waiting(self, count: Callable[[], int]) -> None:
         """Where to read the number of waiting requests."""
         self._waiting.set_function(count)
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics, as the registry asks for them."""
+        requests = CounterMetricFamily(
+            "iam4kube_metadata_requests",
+            "Requests answered, by resource, status and authentication (v1: no token, v2: a valid one, issue: a token "
+            "was asked for, invalid: refused). Status closed: the connection was closed instead of an answer; "
+            "gone: the client hung up first.",
+            labels=["route", "status", "authentication"],
+        )
+        slow = CounterMetricFamily(
+            "iam4kube_metadata_slow_answers",
+            "Answers that took over one second: most SDKs had given up.",
+            labels=["route"],
+        )
+        durations = HistogramMetricFamily(
+            "iam4kube_metadata_request_duration_seconds",
+            "Time from a request's head to its answer, waiting included.",
+            labels=["route"],
+        )
+        by_route = {route: Distribution(_DURATIONS) for route in Route}
+        for (route, status, authentication), distribution in list(self._answers.items()):
+            requests.add_metric([route, status, authentication.value], distribution.count)
+            by_route[route].include(distribution)
+        for route, distribution in by_route.items():
+            durations.add_metric([route], distribution.buckets(), distribution.sum)
+            slow.add_metric([route], distribution.over(SLOW_SECONDS))
+        life = HistogramMetricFamily("iam4kube_metadata_credentials_life_seconds", "Life left on served credentials.")
+        life.add_metric([], self._life.buckets(), self._life.sum)
+        yield from (requests, slow, durations, life)
 
 
 class KeyMetrics:

@@ -2,12 +2,10 @@
 
 from iam4kube.kube.addresses import canonical_address
 from iam4kube.kube.objects import Address
-from iam4kube.runtime.asgi import Scope
 
 
-def peer_address(scope: Scope) -> Address | None:
-    """The peer's canonical address; None when it has gone already, or has an address that no pod can have."""
-    client = scope["client"]
+def peer_address(client: tuple[str, int] | None) -> Address | None:
+    """The canonical address of a connection's peer; None when it has gone, or has an address that no pod can have."""
     if client is None:
         return None
     try:

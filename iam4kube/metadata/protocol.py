@@ -1,38 +1,39 @@
-"""HTTP/1 for clients that may be anything: uvicorn's protocol with bounds.
+"""HTTP/1 for clients that may be anything: uvicorn's protocol with bounds, and with a short way for warm answers.
 
 uvicorn accepts 48 MB of headers, keeps a connection that sends nothing for ever, and answers malformed HTTP
 with a body, which awscrt would take for a role name. Pods are not trusted, so here a request has to be small
 and to arrive in time, connections are counted by source, and what breaks a bound is ended cheaply.
+
+An answer that is known when the head has arrived is written there and then. Only a request that has to wait
+becomes an ASGI task: task, cycle and messages cost as much as the answer itself.
 """
 
-from collections.abc import Callable
+import asyncio
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from iam4kube.kube.objects import Address
 from iam4kube.metadata.application import CLOSE_EXTENSION
-from iam4kube.metadata.limits import ConnectionLimits, Deadlines, Quota
-from iam4kube.metadata.metrics import ConnectionMetrics
+from iam4kube.metadata.guard import ConnectionGuard
+from iam4kube.metadata.peer import peer_address
+from iam4kube.metadata.requests import Request, read_request
+from iam4kube.metadata.responses import CLOSE, TTL_HEADER, Response
+
+_CLOSING = b"connection: close\r\n"
+_TTL = TTL_HEADER + b": %b\r\n"
 
 
-class ConnectionGuard:
-    """What a listener's connections share: the bounds and who has used how much of them."""
+class _Answered:
+    """Stands where uvicorn looks for a connection's latest request, when that was answered at once."""
 
-    def __init__(self, limits: ConnectionLimits, metrics: ConnectionMetrics) -> None:
-        self.limits = limits
-        self.metrics = metrics
-        self.quota = Quota(total=limits.connections, per_source=limits.connections_per_source)
-        self.unfinished: Deadlines[GuardedProtocol] = Deadlines(
-            limits.request_seconds, lambda connection: connection.give_up("request_too_slow")
-        )
-        """Connections whose first or current request has not arrived as a whole."""
-        self.unsent: Deadlines[GuardedProtocol] = Deadlines(
-            limits.request_seconds, lambda connection: connection.give_up("answer_not_taken")
-        )
-        """Connections whose client does not take in what was answered."""
-        metrics.count_open(self.quota.__len__)
+    response_complete = True
+    message_event = asyncio.Event()
+
+
+_ANSWERED = cast("RequestResponseCycle", _Answered())
 
 
 def guarded_protocol(guard: ConnectionGuard) -> "type[GuardedProtocol]":
@@ -45,23 +46,21 @@ class GuardedProtocol(HttpToolsProtocol):
 
     guard: ClassVar[ConnectionGuard]
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._source = ""
-        """Whom the connection is counted for; empty while it is not."""
-        self._head_bytes = 0
-        self._body_bytes = 0
-        self._head_arriving = True
-        self._extensions: dict[str, Callable[[], None]] = {CLOSE_EXTENSION: self._close_at_once}
+    _address: Address | None = None
+    """Who is at the other end; None while the connection is not admitted."""
+    _head_arriving = True
+    _head_bytes = 0
+    _body_bytes = 0
+    _requests_in_chunk = 0
 
     def connection_made(self, transport: Any) -> None:
         """Count it, or end it: refusing is cheaper than any answer."""
         super().connection_made(transport)
-        source = self.client[0] if self.client else ""
-        if not source or not self.guard.quota.admit(source):
-            self.give_up("too_many_connections")
+        address = peer_address(self.client)
+        if address is None or not self.guard.quota.admit(address):
+            self.give_up("no_address" if address is None else "too_many_connections")
             return
-        self._source = source
+        self._address = address
         self.guard.unfinished.start(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -69,15 +68,16 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self.guard.unfinished.stop(self)
         self.guard.unsent.stop(self)
-        if self._source:
-            self.guard.quota.release(self._source)
-            self._source = ""
+        if self._address is not None:
+            self.guard.quota.release(self._address)
+            self._address = None
 
     def data_received(self, data: bytes) -> None:
         """Parse, within the bounds."""
         if self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
+        self._requests_in_chunk = 0
         if self._head_arriving:
             self._head_bytes += len(data)
             if self._head_bytes > self.guard.limits.head_bytes:
@@ -92,18 +92,70 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
-        super().on_message_begin()
-        self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]  # ours, not one of ASGI's own
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._body_bytes = 0
         self.guard.unfinished.start(self)
 
     def on_headers_complete(self) -> None:
-        """Start the application, or queue the request behind the one that is being answered."""
+        """Answer at once, or start the application, or queue the request behind the one that is being answered."""
         self._head_arriving = False
         self._head_bytes = 0
-        if len(self.pipeline) >= self.guard.limits.pipelined:
+        self._requests_in_chunk += 1
+        if max(self._requests_in_chunk, len(self.pipeline)) > self.guard.limits.pipelined:
             self._refuse(HTTPStatus.BAD_REQUEST, "too_many_pipelined")
+        elif self.transport.is_closing():  # what follows a request that ended the connection
             return
+        elif self._unanswered() is not None:
+            self._start_application()
+        else:
+            self._respond(self._request())
+
+    def _unanswered(self) -> RequestResponseCycle | None:
+        """The request that is being answered by the application now."""
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's annotation leaves the time before the first out
+        return None if cycle is None or cycle.response_complete else cycle
+
+    def _request(self) -> Request:
+        """Raises `HttpParserInvalidURLError`, which the parser makes a 400 of."""
+        # A proxy's form of a URL is taken apart; the common one only loses its query.
+        path = self.url.partition(b"?")[0] if self.url.startswith(b"/") else httptools.parse_url(self.url).path
+        method = self.parser.get_method().decode("ascii")
+        return read_request(cast("Address", self._address), method, path or b"", self.headers)
+
+    def _respond(self, request: Request) -> None:
+        response = self.guard.respond(request)
+        if response is None:
+            self._start_application()
+        elif response is CLOSE:
+            self.transport.abort()
+        else:
+            self._write(request, response)
+
+    def _write(self, request: Request, response: Response) -> None:
+        self.cycle = _ANSWERED
+        common = self.guard.common_headers(self.server_state.default_headers)
+        keep = _CLOSING not in common and self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+        ttl = b"" if request.echoed_ttl is None else _TTL % request.echoed_ttl
+        if not keep and _CLOSING not in common:
+            common += _CLOSING
+        body = b"" if request.method == "HEAD" else response.body
+        self.transport.write(b"".join((response.head, common, ttl, b"\r\n", body)))
+        if not keep:
+            self.transport.close()
+        self.on_response_complete()
+        if self.flow.write_paused:  # answers nobody takes in must not pile up
+            self.flow.pause_reading()
+
+    def _start_application(self) -> None:
+        """Let uvicorn run the ASGI application, or queue the request while another one is being answered."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expects
+        scope = cast("dict[str, Any]", self.scope)
+        scope["headers"] = headers
+        scope["extensions"] = {CLOSE_EXTENSION: self.transport.abort}
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -126,14 +178,12 @@ class GuardedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """It does again."""
         super().resume_writing()
+        self.flow.resume_reading()
         self.guard.unsent.stop(self)
 
     def give_up(self, reason: str) -> None:
         """End the connection without a word."""
         self.guard.metrics.ended(reason)
-        self._close_at_once()
-
-    def _close_at_once(self) -> None:
         self.transport.abort()
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
@@ -141,12 +191,10 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.guard.metrics.ended(reason)
-        headers = [*self.server_state.default_headers, (b"content-length", b"0"), (b"server", b"EC2ws")]
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"connection: close\r\n\r\n"]))
+        self.transport.write(Response(status).head + _CLOSING + b"\r\n")
         self.transport.close()
         self.pipeline.clear()
-        cycle: RequestResponseCycle | None = self.cycle  # None before the first request
-        if cycle is not None and not cycle.response_complete:
-            cycle.disconnected = True
-            cycle.message_event.set()
+        unanswered = self._unanswered()
+        if unanswered is not None:
+            unanswered.disconnected = True
+            unanswered.message_event.set()

@@ -25,6 +25,13 @@ class Route(StrEnum):
     IDENTITY_DOCUMENT = "identity_document"
     UNKNOWN = "unknown"
 
+    __hash__ = str.__hash__  # an enumeration's own is written in Python, and this is hashed several times a request
+
+
+TOKEN_ROUTES = frozenset({Route.TOKEN, Route.OTHER_TOKEN})
+PLACE_ROUTES = frozenset({Route.REGION, Route.ZONE, Route.IDENTITY_DOCUMENT})
+"""What says where the asker runs. The others need its role."""
+
 
 class Target(msgspec.Struct, frozen=True):
     """What a path names."""

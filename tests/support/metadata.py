@@ -18,11 +18,12 @@ from iam4kube.credentials.values import Credentials, Fetched, Refused
 from iam4kube.kube.objects import Address
 from iam4kube.metadata.application import Application
 from iam4kube.metadata.authentication import Authenticator, TokenPolicy
+from iam4kube.metadata.guard import ConnectionGuard
 from iam4kube.metadata.keyring import Keyring, new_keyring
 from iam4kube.metadata.limits import ConnectionLimits, WaitingLimits
 from iam4kube.metadata.lookup import Answer, Lookup
 from iam4kube.metadata.metrics import ConnectionMetrics, MetadataMetrics
-from iam4kube.metadata.protocol import ConnectionGuard, guarded_protocol
+from iam4kube.metadata.protocol import guarded_protocol
 from iam4kube.metadata.tokens import Tokens
 from iam4kube.metadata.waiting import WaitingRoom
 from iam4kube.roles import RoleKey
@@ -144,16 +145,20 @@ class MetadataServer:
             observer=lambda address, answer: self.observed.append((address, answer)),
         )
         self.tokens = Tokens(self.keyring, now=self.clock)
-        application = Application(
+        self.application = Application(
             lookups=self.lookup,
             authenticator=Authenticator(self.tokens, policy=self.policy, refused=self.metrics.refused),
             waiting=self.waiting,
             metrics=self.metrics,
             request_deadline=self.request_deadline,
         )
-        self.guard = ConnectionGuard(self.connection_limits, ConnectionMetrics(self.registry))
+        self.guard = ConnectionGuard(
+            respond=self.application.respond,
+            limits=self.connection_limits,
+            metrics=ConnectionMetrics(self.registry),
+        )
         self.listener = Listener(
-            application,
+            self.application,
             ListenAddress(self.listen, 0),
             name="metadata",
             setting="--metadata-listen",
