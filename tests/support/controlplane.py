@@ -14,17 +14,16 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from tests.support.token_signer import ISSUER, TokenSigner
 
 ADMIN_TOKEN = "the-admin's-token"
 NOBODY_TOKEN = "the-token-of-somebody-without-permissions"
 NOBODY = "nobody"
-_ISSUER = "https://kubernetes.default.svc"
 _START_SECONDS = 60.0  # three on an idle machine
 _STOP_SECONDS = 20.0
 
@@ -36,15 +35,12 @@ class ControlPlane:
         self._assets = assets
         self._folder = folder
         self._etcd_port, self._etcd_peer_port, self.port = _free_ports(3)
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._signer = TokenSigner()
         self._etcd: subprocess.Popen[bytes] | None = None
         self._api_server: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        pem = self._key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        (self._folder / "service-accounts.key").write_bytes(pem)
+        (self._folder / "service-accounts.key").write_bytes(self._signer.pem())
         (self._folder / "tokens.csv").write_text(f"{ADMIN_TOKEN},admin,1,system:masters\n{NOBODY_TOKEN},{NOBODY},2\n")
         try:
             self._start_etcd()
@@ -69,7 +65,7 @@ class ControlPlane:
         return self._folder / "certificates" / "apiserver.crt"
 
     def start_api_server(self) -> None:
-        """Start it on its port and wait until it is ready. Raises `RuntimeError` with the end of its log."""
+        """Start it on its port and wait until it is ready. Raises `RuntimeError` with its log's end, `TimeoutError`."""
         key = self._folder / "service-accounts.key"
         self._api_server = self._start(
             "kube-apiserver",
@@ -79,7 +75,7 @@ class ControlPlane:
             f"--cert-dir={self._folder / 'certificates'}",
             "--authorization-mode=RBAC",
             f"--token-auth-file={self._folder / 'tokens.csv'}",
-            f"--service-account-issuer={_ISSUER}",
+            f"--service-account-issuer={ISSUER}",
             f"--service-account-signing-key-file={key}",
             f"--service-account-key-file={key}",
             "--service-cluster-ip-range=10.96.0.0/16",
@@ -146,21 +142,27 @@ class ControlPlane:
         """
         account = self.request("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}")
         now = int(time.time())
-        claims = {
-            "iss": _ISSUER,
-            "aud": [_ISSUER],
-            "sub": f"system:serviceaccount:{namespace}:{name}",
-            "iat": now,
-            "nbf": now,
-            "exp": now + int(lifetime),
-            "kubernetes.io": {
-                "namespace": namespace,
-                "serviceaccount": {"name": name, "uid": account["metadata"]["uid"]},
-            },
-        }
-        signed = f"{_base64({'alg': 'RS256', 'typ': 'JWT'})}.{_base64(claims)}"
-        signature = self._key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
-        return f"{signed}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
+        uid = account["metadata"]["uid"]
+        return self._signer.sign(namespace=namespace, name=name, uid=uid, issued=now, expires=now + int(lifetime))
+
+    def grant(self, rules: Sequence[Mapping[str, Sequence[str]]], *, namespace: str, account: str) -> None:
+        """Let a ServiceAccount do what these rules of a ClusterRole say, in the whole cluster, and nothing else."""
+        name = f"{namespace}-{account}"
+        rbac = "/apis/rbac.authorization.k8s.io/v1"
+        self.request("POST", f"{rbac}/clusterroles", {"metadata": {"name": name}, "rules": rules})
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
+        subjects = [{"kind": "ServiceAccount", "namespace": namespace, "name": account}]
+        binding = {"metadata": {"name": name}, "roleRef": role, "subjects": subjects}
+        self.request("POST", f"{rbac}/clusterrolebindings", binding)
+        first = rules[0]
+        attributes = {"group": first["apiGroups"][0], "resource": first["resources"][0], "verb": first["verbs"][0]}
+        review = {"spec": {"user": f"system:serviceaccount:{namespace}:{account}", "resourceAttributes": attributes}}
+        # The authorizer reads roles from a cache of its own.
+        _wait(lambda: self._allows(review), "the grant to take effect")
+
+    def _allows(self, review: Any) -> bool:
+        answer = self.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+        return bool(answer["status"]["allowed"])
 
     def kubeconfig(self, path: Path, *, token: str = ADMIN_TOKEN) -> Path:
         """Write a kubeconfig for whoever has this token."""
@@ -198,19 +200,28 @@ class ControlPlane:
             )
 
     def _await_ready(self, process: subprocess.Popen[bytes], program: str) -> None:
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                self.request("GET", "/readyz")
-            except (OSError, ssl.SSLError):
-                time.sleep(0.1)
-            else:
-                return
-        tail = (self._folder / f"{program}.log").read_text(errors="replace")[-4000:]
-        raise RuntimeError(f"{program} did not become ready; the end of its log:\n{tail}")
+        _wait(lambda: process.poll() is not None or self._is_ready(), f"{program} to become ready")
+        if process.poll() is not None:
+            tail = (self._folder / f"{program}.log").read_text(errors="replace")[-4000:]
+            raise RuntimeError(f"{program} ended; the end of its log:\n{tail}")
+
+    def _is_ready(self) -> bool:
+        try:
+            self.request("GET", "/readyz")
+        except OSError:  # refused, no certificate yet, 500 while a hook is not through
+            return False
+        return True
 
     def _tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.ca_file))
+
+
+def _wait(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {_START_SECONDS:g} s for {what}")
+        time.sleep(0.05)
 
 
 def _terminate(process: subprocess.Popen[bytes]) -> None:
@@ -247,7 +258,3 @@ def _free_ports(count: int) -> list[int]:
     for listening in sockets:
         listening.close()
     return ports
-
-
-def _base64(claims: Any) -> str:
-    return base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")

@@ -4,7 +4,6 @@ import copy
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self
 
@@ -39,7 +38,6 @@ class KubernetesApi:
         now: Now = utc_now,
         history_limit: int = HISTORY_LIMIT,
         bookmark_period: float = 60.0,
-        tls: SSLContext | None = None,
     ) -> None:
         self.port = port
         """Where it listens; known after the first start when it was 0."""
@@ -47,7 +45,6 @@ class KubernetesApi:
         self.tokens = Tokens()
         self.token = self.tokens.issue()
         """A bearer token that does not expire."""
-        self._tls = tls
         self._store = Store(history_limit=history_limit)
         self._registry = Registry(self._store, now=now)
         verbs = Verbs(self._store, self._registry)
@@ -72,7 +69,7 @@ class KubernetesApi:
             self._app.application(), access_log=None, handler_cancellation=True, shutdown_timeout=_STOP_SECONDS
         )
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self._tls, reuse_address=True)
+        site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
         self.port = int(runner.addresses[0][1])
         self._runner = runner
@@ -87,15 +84,14 @@ class KubernetesApi:
     @property
     def url(self) -> str:
         """Where clients find it."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}"
 
-    def kubeconfig(self, path: Path, *, token: str | None = None, ca_file: Path | None = None) -> Path:
+    def kubeconfig(self, path: Path, *, token: str | None = None) -> Path:
         """Write a kubeconfig with one context, `sandbox`; with `self.token` unless another one is given."""
-        cluster = {"server": self.url} | ({"certificate-authority": str(ca_file)} if ca_file else {})
         config = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "sandbox", "cluster": cluster}],
+            "clusters": [{"name": "sandbox", "cluster": {"server": self.url}}],
             "users": [{"name": "client", "user": {"token": self.token if token is None else token}}],
             "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": "client"}}],
             "current-context": "sandbox",
