@@ -20,21 +20,24 @@ class Watches:
     def __init__(self, client: KubeClient, metrics: KubeMetrics) -> None:
         self._client = client
         self._metrics = metrics
+        self._pods: Reflector[Pod] | None = None
         self.reflectors: dict[str, Reflector[Pod] | Reflector[ServiceAccount] | Reflector[Node]] = {}
+        """By the plural of what they watch; empty before `connect`."""
 
     def connect(self, directory: Directory, *, pods_too: PodListener) -> None:
         """Feed the directory, and `pods_too` with the same changes of pods after it."""
-        pods = _PodFeed(directory, pods_too)
-        for reflector in (
-            Reflector(self._client, PODS, pods, metrics=self._metrics),
-            Reflector(self._client, SERVICE_ACCOUNTS, directory.account_feed, metrics=self._metrics),
-            Reflector(self._client, NODES, directory.node_feed, metrics=self._metrics),
-        ):
-            self.reflectors[reflector.resource.plural] = reflector
+        self._pods = Reflector(self._client, PODS, _PodFeed(directory, pods_too), metrics=self._metrics)
+        accounts = Reflector(self._client, SERVICE_ACCOUNTS, directory.account_feed, metrics=self._metrics)
+        nodes = Reflector(self._client, NODES, directory.node_feed, metrics=self._metrics)
+        self.reflectors = {each.resource.plural: each for each in (self._pods, accounts, nodes)}
 
     def age(self) -> float:
         """Seconds since the quietest of them last said anything; infinite before the first list."""
         return max((reflector.age() for reflector in self.reflectors.values()), default=float("inf"))
+
+    def is_listing_pods(self) -> bool:
+        """Whether pods come from a list now: in no order, and the vanished last."""
+        return self._pods is not None and self._pods.listing
 
     def start(self, tasks: Supervisor) -> None:
         """Begin to list and watch."""

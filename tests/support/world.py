@@ -126,8 +126,9 @@ class ReplicaProcess:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self._reading = asyncio.create_task(self._read())
         self._changed = asyncio.Event()
+        self._reading = asyncio.create_task(self._read())
+        self._reading.add_done_callback(lambda _: self._changed.set())
         self.log: list[dict[str, Any]] = []
         self.output: list[str] = []
         self.ports = Ports()
@@ -138,15 +139,17 @@ class ReplicaProcess:
         replica = cls(await _serve(*flags, environment=environment))
         try:
             await replica.until(lambda: 0 not in (replica.ports.metadata, replica.ports.admin, replica.ports.debug))
-        except TimeoutError:
+        except BaseException:
             await replica.kill()
-            raise RuntimeError("the replica does not listen:\n" + "\n".join(replica.output)) from None
+            raise
         return replica
 
     async def until(self, condition: Callable[[], bool], *, seconds: float = 15.0) -> None:
-        """Wait for something that the log tells. Raises `TimeoutError`."""
+        """Wait for what the log tells. Raises `TimeoutError`, or `RuntimeError` when the process ends first."""
         async with asyncio.timeout(seconds):
             while not condition():
+                if self._reading.done():
+                    raise RuntimeError("the replica has ended:\n" + "\n".join(self.output))
                 self._changed.clear()
                 await self._changed.wait()
 
@@ -221,7 +224,6 @@ class ReplicaProcess:
         async for line in self._process.stderr:
             self._take(line.decode().rstrip())
             self._changed.set()
-        self._changed.set()
 
     def _take(self, line: str) -> None:
         self.output.append(line)

@@ -1,0 +1,83 @@
+"""The life of one replica's process: from settings to exit code."""
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from iam4kube import __version__
+from iam4kube.credentials.sts import AssumeRoleSource
+from iam4kube.kube.client import KubeClient
+from iam4kube.kube.configuration import find_configuration
+from iam4kube.kube.errors import KubeConfigError
+from iam4kube.runtime.clock import Now, utc_now
+from iam4kube.runtime.lifecycle import run, run_stop_steps, stop_on_signals
+from iam4kube.runtime.logs import configure_logging
+from iam4kube.runtime.metrics import new_registry
+from iam4kube.runtime.mistakes import SettingsError
+from iam4kube.runtime.settings import unknown_variables
+from iam4kube.runtime.tasks import Supervisor, TaskDied
+from iam4kube.server.assembly import Replica
+from iam4kube.server.metadata_api import load_keyring
+from iam4kube.server.settings import PREFIX, CredentialSettings, KubernetesSettings, ServerSettings
+
+logger = logging.getLogger(__name__)
+
+_EXIT_FAILED = 1
+
+
+def serve(settings: ServerSettings, environ: Mapping[str, str]) -> int:
+    """Run one replica until it is told to stop. Returns the exit code; raises `SettingsError` for mistakes."""
+    configure_logging(settings.logs.log_format, settings.logs.log_level)
+    for line in unknown_variables(ServerSettings, environ, PREFIX):
+        logger.warning("Unknown environment variable", extra={"hint": line})
+    code = 0
+    try:
+        run(_serve(settings, environ))
+    except* TaskDied:  # logged where it died; the kubelet starts the process again
+        code = _EXIT_FAILED
+    return code
+
+
+async def _serve(settings: ServerSettings, environ: Mapping[str, str]) -> None:
+    with stop_on_signals() as stop:
+        async with open_replica(settings, environ) as replica, Supervisor() as tasks:
+            await replica.start(tasks)
+            await stop.wait()
+            await run_stop_steps(replica.stop_steps())
+    logger.info("Stopped")
+
+
+@asynccontextmanager
+async def open_replica(
+    settings: ServerSettings, environ: Mapping[str, str], *, now: Now = utc_now
+) -> AsyncIterator[Replica]:
+    """A replica with its connections to Kubernetes and STS, and its addresses bound; nothing runs yet.
+
+    Raises `SettingsError`.
+    """
+    keyring = load_keyring(settings.metadata, now=now)
+    registry = new_registry(program="iam4kube", version=__version__)
+    async with _open_client(settings.kubernetes, environ) as client, _open_source(settings.credentials) as source:
+        replica = Replica(settings, client=client, source=source, keyring=keyring, now=now, registry=registry)
+        replica.bind()
+        yield replica
+
+
+@asynccontextmanager
+async def _open_client(settings: KubernetesSettings, environ: Mapping[str, str]) -> AsyncIterator[KubeClient]:
+    configuration = find_configuration(kubeconfig=settings.kubeconfig, context=settings.context, environ=environ)
+    client = KubeClient(configuration, user_agent=f"iam4kube/{__version__}")
+    try:
+        await client.__aenter__()
+    except KubeConfigError as error:
+        raise SettingsError([str(error)]) from error
+    try:
+        yield client
+    finally:
+        await client.__aexit__(None, None, None)
+
+
+@asynccontextmanager
+async def _open_source(settings: CredentialSettings) -> AsyncIterator[AssumeRoleSource]:
+    async with AssumeRoleSource() as source:
+        yield source
