@@ -108,7 +108,9 @@ def _session(url: str, token: str, tls: ssl.SSLContext | bool = True) -> aiohttp
     )
 
 
-@pytest.fixture(params=["emulator", pytest.param("cluster", marks=pytest.mark.cluster)])
+@pytest.fixture(
+    params=[pytest.param("emulator", marks=pytest.mark.looptime), pytest.param("cluster", marks=pytest.mark.cluster)]
+)
 async def server(request: pytest.FixtureRequest) -> AsyncIterator[ApiServer]:
     """An API server: emulated, and real where there is one."""
     cluster = request.param == "cluster"
