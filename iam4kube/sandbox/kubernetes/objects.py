@@ -1,8 +1,8 @@
 """Realistic objects: what a scheduler, a kubelet and a cloud's controller have written into them.
 
-A running pod with one container takes about 3 kB as JSON, as a small one does in a real cluster
-(before its managedFields). Addresses,
-phases and conditions agree with each other; everything that matters to identity is an argument.
+A running pod with one container takes about 3 kB as JSON, as a small one does in a real cluster before its
+managedFields. Addresses, phases and conditions agree with each other; everything that matters to identity is an
+argument.
 """
 
 import hashlib
