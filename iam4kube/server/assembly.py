@@ -9,13 +9,15 @@ Nothing here decides anything. What runs is started by `Replica.start`, and ende
 
 import random
 from collections.abc import Sequence
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
 from iam4kube.admin.application import admin_application, debug_application
+from iam4kube.credentials.entry import State
 from iam4kube.credentials.pace import Pace
 from iam4kube.credentials.prefetcher import Prefetcher
-from iam4kube.credentials.sts import AssumeRoleSource
+from iam4kube.credentials.values import CredentialSource
 from iam4kube.identity.directory import Directory
 from iam4kube.kube.client import KubeClient
 from iam4kube.kube.events import EventRecorder
@@ -32,7 +34,7 @@ from iam4kube.runtime.waits import Waits
 from iam4kube.server.debug import DebugState
 from iam4kube.server.events import PodEvents
 from iam4kube.server.metadata_api import MetadataApi
-from iam4kube.server.own_role import OwnRole
+from iam4kube.server.own_role import CallerSource, OwnRole
 from iam4kube.server.readiness import Readiness
 from iam4kube.server.settings import ServerSettings
 from iam4kube.server.shutdown import Drain, stop_steps
@@ -44,6 +46,10 @@ _ACCOUNT_READS_PER_SECOND = 2.0
 _ACCOUNT_READS_AT_ONCE = 10.0
 
 
+class AwsSource(CredentialSource, CallerSource, Protocol):
+    """AWS, as far as a replica needs it."""
+
+
 class Replica:
     """One replica, assembled. Make it on the event loop that it is to run on. Starts nothing by itself."""
 
@@ -52,18 +58,20 @@ class Replica:
         settings: ServerSettings,
         *,
         client: KubeClient,
-        source: AssumeRoleSource,
+        source: AwsSource,
         keyring: Keyring,
         now: Now,
         registry: CollectorRegistry,
+        name: str = "",
     ) -> None:
+        """`name` tells users which replica speaks, in events."""
         self._settings = settings
         self._client = client
         self._lag = LoopLag(registry, program="iam4kube")
         self._drain = Drain(registry)
         self.waits = Waits()
         kube_metrics = KubeMetrics(registry, program="iam4kube")
-        self._recorder = EventRecorder(client, metrics=kube_metrics, now=now)
+        self._recorder = EventRecorder(client, metrics=kube_metrics, now=now, instance=name)
         self._events = PodEvents(self._recorder)
         self._prefetcher = Prefetcher(
             source=source,
@@ -98,6 +106,7 @@ class Replica:
         self.readiness = Readiness(
             watches=self._watches.reflectors,
             roles=self._prefetcher,
+            failing=lambda: self._prefetcher.statistics().states[State.FAILING],
             in_use_only=settings.operators.ready_when == "in-use",
             registry=registry,
         )

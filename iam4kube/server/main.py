@@ -58,7 +58,15 @@ async def open_replica(
     keyring = load_keyring(settings.metadata, now=now)
     registry = new_registry(program="iam4kube", version=__version__)
     async with _open_client(settings.kubernetes, environ) as client, _open_source(settings.credentials) as source:
-        replica = Replica(settings, client=client, source=source, keyring=keyring, now=now, registry=registry)
+        replica = Replica(
+            settings,
+            client=client,
+            source=source,
+            keyring=keyring,
+            now=now,
+            registry=registry,
+            name=environ.get("HOSTNAME", ""),  # of a container: its pod's name
+        )
         replica.bind()
         yield replica
 

@@ -1,12 +1,16 @@
 """When a replica may take requests: its watches are synced, and the roles known at that moment have been tried.
 
+While STS is down, three tries say nothing: a replica without credentials must not take over from one that has
+some. It is down when over half of the last minute's calls failed transiently and a role lacks credentials
+because of that; once every role has some, the minute need not be waited for.
+
 Ready once is ready for good: an outage of the API server or of STS must not take all replicas out of the
 Service at the same moment. What makes a *running* replica worse is a matter of metrics and alerts.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sized
+from collections.abc import Callable, Mapping, Sized
 from typing import Protocol
 
 import msgspec
@@ -106,10 +110,18 @@ class Readiness:
     """Owns whether the replica is ready. `watches` by the plural of what they watch."""
 
     def __init__(
-        self, *, watches: Mapping[str, Watch], roles: Roles, in_use_only: bool, registry: CollectorRegistry
+        self,
+        *,
+        watches: Mapping[str, Watch],
+        roles: Roles,
+        failing: Callable[[], int],
+        in_use_only: bool,
+        registry: CollectorRegistry,
     ) -> None:
+        """`failing` counts the roles that lack credentials because their last fetch failed transiently."""
         self._watches = watches
         self._roles = roles
+        self._failing = failing
         self._in_use_only = in_use_only
         self._synced = False
         self._ready = False
@@ -138,7 +150,7 @@ class Readiness:
             self._synced = True
             self._roles.close_first_round()
         progress = self._roles.progress(in_use_only=self._in_use_only)
-        missing = (*_missing_watches(watches), *_missing_roles(progress))
+        missing = (*_missing_watches(watches), *_missing_roles(progress, failing=self._failing()))
         self._ready = self._ready or not missing
         counted = "in-use" if self._in_use_only else "all"
         return Report(
@@ -163,10 +175,13 @@ def _missing_watches(watches: Mapping[str, WatchReport]) -> list[str]:
     ]
 
 
-def _missing_roles(progress: RoleProgress) -> list[str]:
+def _missing_roles(progress: RoleProgress, *, failing: int) -> list[str]:
     missing = []
     if progress.waiting:
         missing.append(f"roles: {progress.waiting} of {progress.known} not tried yet")
-    if progress.sts_failing:
-        missing.append("STS: over half of the last minute's calls failed; see the log and iam4kube_sts_calls_total")
+    if progress.sts_failing and failing:
+        missing.append(
+            f"STS: over half of the last minute's calls failed, and {failing} roles have no credentials because of "
+            "that; see the log and iam4kube_sts_calls_total"
+        )
     return missing

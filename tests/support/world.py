@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -239,11 +238,7 @@ class ReplicaProcess:
 async def ask(port: int, method: str, path: str, *, source: str = "127.0.0.1", **headers: str) -> Reply:
     """One request on a connection of its own, from `source`; underscores in header names are dashes."""
     async with asyncio.timeout(20):
-        raw = socket.socket(socket.AF_INET)
-        raw.setblocking(False)
-        raw.bind((source, 0))
-        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
-        client = Client(*await asyncio.open_connection(sock=raw))
+        client = Client(*await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0)))
         try:
             return await client.ask(method, path, **headers)
         finally:

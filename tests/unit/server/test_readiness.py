@@ -35,6 +35,7 @@ class ScriptedRoles:
 
     all: Progress = READY
     in_use: Progress = READY
+    failing: int = 0
     closed: list[float] = field(default_factory=list)
 
     def close_first_round(self) -> None:
@@ -55,7 +56,11 @@ class Replica:
         self.roles = ScriptedRoles()
         self.registry = CollectorRegistry()
         self.readiness = Readiness(
-            watches=self.watches, roles=self.roles, in_use_only=self.in_use_only, registry=self.registry
+            watches=self.watches,
+            roles=self.roles,
+            failing=lambda: self.roles.failing,
+            in_use_only=self.in_use_only,
+            registry=self.registry,
         )
 
 
@@ -74,9 +79,6 @@ def test_each_watch_has_to_be_synced(name: str) -> None:
     replica = Replica()
     replica.watches[name] = ScriptedWatch(
         synced=False, objects=1200, seconds=float("inf"), problem="403: the ServiceAccount may not list them"
-    )
-    replica.readiness = Readiness(
-        watches=replica.watches, roles=replica.roles, in_use_only=False, registry=CollectorRegistry()
     )
     report = replica.readiness.report()
     assert not report.ready
@@ -99,8 +101,19 @@ def test_a_replica_does_not_take_over_while_sts_is_down() -> None:
     """All roles tried three times in vain: without STS it would have no credentials to give."""
     replica = Replica()
     replica.roles.all = Progress(known=3, waiting=0, sts_failing=True)
-    assert not replica.readiness.report().ready
+    replica.roles.failing = 2
+    report = replica.readiness.report()
+    assert not report.ready
+    [line] = report.missing
+    assert line.startswith("STS: over half of the last minute's calls failed, and 2 roles have no credentials")
     replica.roles.all = Progress(known=3, waiting=0, sts_failing=False)
+    assert replica.readiness.report().ready
+
+
+def test_once_every_role_has_credentials_the_bad_minute_is_not_waited_for() -> None:
+    """STS is back, and nothing is missing."""
+    replica = Replica()
+    replica.roles.all = Progress(known=3, waiting=0, sts_failing=True)
     assert replica.readiness.report().ready
 
 
@@ -133,6 +146,7 @@ def test_ready_once_is_ready_for_good() -> None:
     assert replica.readiness.report().ready
     replica.watches["nodes"].synced = False
     replica.roles.all = Progress(known=9, waiting=9, sts_failing=True)
+    replica.roles.failing = 9
     report = replica.readiness.report()
     assert report.ready
     assert len(report.missing) == 3
