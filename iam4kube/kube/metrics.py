@@ -66,7 +66,8 @@ class KubeMetrics:
         self.events = Counter(
             f"{program}_events_total",
             "Events recorded, by what became of them: "
-            "sent, counted (repeated, and not sent again), refused, failed, dropped (the queue was full).",
+            "sent, counted (not sent: its object has caused too many), refused, failed (no answer), "
+            "dropped (the queue was full).",
             ["outcome"],
             registry=registry,
         )

@@ -73,7 +73,6 @@ class Reflector(Generic[T]):
         self._heard = 0  # events and bookmarks since the last list
         self._heard_at = -inf
         self._synced = False
-        self._listing = False
         self._problem = ""
 
     @property
@@ -93,8 +92,8 @@ class Reflector(Generic[T]):
 
     @property
     def listing(self) -> bool:
-        """Whether a list is being taken in: its items come in no order of time, and what vanished comes last."""
-        return self._listing
+        """Whether a list is under way or due: its items come in no order of time, and what vanished comes last."""
+        return self._version is None
 
     @property
     def problem(self) -> str:
@@ -123,12 +122,11 @@ class Reflector(Generic[T]):
     async def _list(self) -> None:
         started = asyncio.get_running_loop().time()
         self._mirror.begin_list()
-        self._listing = True
-        token: str | None = ""
-        while token is not None:
-            token = await self._list_page(token)
+        page = await self._list_page("")
+        while page.continue_:
+            page = await self._list_page(page.continue_)
         await self._in_slices(self._mirror.vanished(), self._mirror.vanish)
-        self._listing = False
+        self._version = ResourceVersion(page.resource_version)
         self._heard_at = started
         self._heard = 0
         self._problem = ""
@@ -140,18 +138,15 @@ class Reflector(Generic[T]):
             self._synced = True
             self._mirror.tell_synced()
 
-    async def _list_page(self, token: str) -> str | None:
-        """Take in one page and return the token of the next one, None after the last."""
+    async def _list_page(self, token: str) -> wire.ListMeta:
+        """Take in one page; returns what it says of the list."""
         query = self._selection.query() | {"limit": str(self._limits.page_size)}
         if token:
             query["continue"] = token
         response = await self._client.request("GET", self._path, query, timeout=self._limits.list_timeout)
         page = decoded(_pages, response.checked())
         await self._in_slices(page.items or (), self._mirror.listed)
-        if not page.metadata.continue_:
-            self._version = ResourceVersion(page.metadata.resource_version)
-            return None
-        return page.metadata.continue_
+        return page.metadata
 
     async def _watch(self, version: ResourceVersion) -> None:
         """Follow the changes after `version` until the server ends the watch in good order."""
