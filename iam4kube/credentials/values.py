@@ -25,6 +25,23 @@ class Credentials(msgspec.Struct, frozen=True, repr_omit_defaults=True):
         return f"Credentials(access_key_id={self.access_key_id[:4]}…, expiration={self.expiration:%Y-%m-%dT%H:%M:%SZ})"
 
 
+class Fetched(msgspec.Struct, frozen=True, eq=False, weakref=True):
+    """Credentials in hand. One object per fetch, compared and hashed by identity: what is made from it (the
+    rendered document) can be cached under it and dies with it.
+    """
+
+    credentials: Credentials
+    expires_at: float
+    """When they really expire, on the event loop's clock, in seconds."""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """STS refuses the role, and no unexpired credentials remain. `message` is what AWS said."""
+
+    code: str
+    message: str
+
+
 class FailureKind(StrEnum):
     """Why a fetch failed, as far as the queue is concerned."""
 
@@ -34,6 +51,14 @@ class FailureKind(StrEnum):
     """Transient, and every other call should slow down too."""
     PERMANENT = "permanent"
     """STS refuses this role: retried slowly, because IAM is eventually consistent."""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why the last fetch of a role failed. `message` is what AWS said."""
+
+    kind: FailureKind
+    code: str
+    message: str
 
 
 class FetchError(Exception):
@@ -52,5 +77,7 @@ class CredentialSource(Protocol):
     """Where credentials come from. AssumeRole is the only source now; web identity and Vault can follow."""
 
     async def fetch(self, key: RoleKey) -> Credentials:
-        """Get a new session for `key`. Bounded in time. Raises `FetchError` and nothing else."""
+        """Get a new session for `key`. Ends at once when cancelled: its time is the caller's to bound. Raises
+        `FetchError` and nothing else.
+        """
         ...
