@@ -36,8 +36,8 @@ class Effort:
     sync_share: float
 
 
-WHOLE = Effort(load_seconds=8, rate_seconds=10, times=200, sync_share=1.0)
-QUICK = Effort(load_seconds=2, rate_seconds=3, times=40, sync_share=0.1)
+WHOLE = Effort(load_seconds=3, rate_seconds=10, times=200, sync_share=1.0)
+QUICK = Effort(load_seconds=1, rate_seconds=2, times=30, sync_share=0.1)
 
 Section = tuple[str, Sequence[Figure]]
 

@@ -8,7 +8,7 @@ that is not much faster, it is the load generator that was measured. FILE holds 
 import asyncio
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
@@ -54,8 +54,7 @@ class _Answering(asyncio.Protocol):
         self._closes = b"\r\nconnection: close\r\n" in answer.lower()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, _data: bytes) -> None:
         self._transport.write(self._answer)

@@ -1,10 +1,15 @@
-"""Load: as much as the server takes (wrk if it is installed, else a generator of our own), or a fixed rate."""
+"""Load: as much as the server takes (wrk if it is installed, else a generator of our own), or a fixed rate.
+
+Durations are by `perf_counter`: uvloop's own clock moves in steps of a millisecond.
+"""
 
 import asyncio
 import re
 import shutil
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
+from typing import cast
 
 from bench.client import Reply, ask, connected
 from bench.figures import percentile
@@ -62,13 +67,12 @@ async def _with_asyncio(port: int, request: bytes, *, seconds: float) -> Through
         raise RuntimeError(f"the server answers {reply.content[:200]!r}")
     closing = b"\r\nConnection: close\r\n" in request
     run = _Run(port, request, answer_length=len(reply.content), closing=closing)
-    loop = asyncio.get_running_loop()
-    started = loop.time()
+    started = perf_counter()
     run.until = started + seconds
     async with asyncio.timeout(seconds + 10), asyncio.TaskGroup() as group:
         for _ in range(CONNECTIONS):
             group.create_task(run.keep_asking())
-    return Throughput(len(run.durations) / (loop.time() - started), percentile(run.durations, 0.99))
+    return Throughput(len(run.durations) / (perf_counter() - started), percentile(run.durations, 0.99))
 
 
 class _Run:
@@ -84,8 +88,8 @@ class _Run:
 
     async def keep_asking(self) -> None:
         loop = asyncio.get_running_loop()
-        while loop.time() < self.until:
-            started = loop.time()
+        while perf_counter() < self.until:
+            started = perf_counter()
             raw = await connected(LOOPBACK, self.port)
             _, asking = await loop.create_connection(partial(_Asking, self, started), sock=raw)
             await asking.ended
@@ -96,21 +100,19 @@ class _Asking(asyncio.Protocol):
 
     def __init__(self, run: _Run, started: float) -> None:
         self._run = run
-        self._loop = asyncio.get_running_loop()
         self._started = started
         self._received = 0
-        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(self._run.request)
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(self._run.request)
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
         if self._received < self._run.answer_length:
             return
-        now = self._loop.time()
+        now = perf_counter()
         self._run.durations.append(now - self._started)
         self._received, self._started = 0, now
         if self._run.closing or now >= self._run.until:
@@ -137,12 +139,11 @@ async def at_rate(port: int, askers: list[Asker], *, per_second: float, seconds:
     Returns the seconds from each connection's first packet to its whole answer. Raises `RuntimeError` when an answer
     is anything but a success.
     """
-    loop = asyncio.get_running_loop()
-    started = loop.time()
+    started = perf_counter()
     async with asyncio.timeout(seconds + 20), asyncio.TaskGroup() as group:
         tasks = []
         for number in range(int(per_second * seconds)):
-            delay = started + number / per_second - loop.time()
+            delay = started + number / per_second - perf_counter()
             if delay > 0:
                 await asyncio.sleep(delay)
             tasks.append(group.create_task(_timed(port, askers[number % len(askers)])))
@@ -150,9 +151,8 @@ async def at_rate(port: int, askers: list[Asker], *, per_second: float, seconds:
 
 
 async def _timed(port: int, asker: Asker) -> float:
-    loop = asyncio.get_running_loop()
-    started = loop.time()
+    started = perf_counter()
     reply: Reply = await ask(port, asker.request, source=asker.source)
     if reply.status != 200:
         raise RuntimeError(f"{asker.source} was answered {reply.content[:200]!r}")
-    return loop.time() - started
+    return perf_counter() - started

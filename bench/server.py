@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.05
 class Server:
     """A replica that runs."""
 
-    pid: int
+    process: asyncio.subprocess.Process
     port: int
     admin_port: int
     log: Path
@@ -50,6 +50,8 @@ class Server:
             async with asyncio.timeout(_READY_SECONDS):
                 while reply is None or reply.status != 200:
                     await asyncio.sleep(_POLL_SECONDS)
+                    if self.process.returncode is not None:
+                        raise RuntimeError(f"the server has ended: {last_words(self.log)}")
                     try:
                         reply = await self._admin("/readyz")
                     except ConnectionRefusedError:
@@ -92,4 +94,4 @@ async def serving(
         "--log-format=json",
     ]
     async with process(arguments, core=SERVER_CORE, environ=environ, log=log) as child:
-        yield Server(child.pid, port, admin_port, log)
+        yield Server(child, port, admin_port, log)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from time import perf_counter
 
 import msgspec
 
@@ -31,7 +32,7 @@ async def sync(*, share: float, environ: Mapping[str, str], folder: Path) -> lis
         async with serving(kubeconfig=str(kubeconfig), environ=environ, folder=folder) as server:
             await until_listening(server.port)
             seconds, longest = await _watch_it_sync(server)
-            now, most = resident_mebibytes(server.pid)
+            now, most = resident_mebibytes(server.process.pid)
     whole = share >= 1
     title = f"{pods:,} pods, {accounts:,} ServiceAccounts, {nodes:,} nodes"
     return [
@@ -47,24 +48,22 @@ async def _watch_it_sync(server: Server) -> tuple[float, float]:
 
     A token needs neither Kubernetes nor STS: what it waits for is the event loop.
     """
-    loop = asyncio.get_running_loop()
-    started, waited = loop.time(), [0.0]
+    started, waited = perf_counter(), [0.0]
     probing = asyncio.create_task(_probe(server.port, waited))
     try:
         async with asyncio.timeout(_BOUND):
             while not await server.watches_synced():  # noqa: ASYNC110  # another process's state
                 await asyncio.sleep(_POLL_SECONDS)
-        return loop.time() - started, max(waited)
+        return perf_counter() - started, max(waited)
     finally:
         probing.cancel()
 
 
 async def _probe(port: int, waited: list[float]) -> None:
-    loop = asyncio.get_running_loop()
     while True:
-        asked = loop.time()
+        asked = perf_counter()
         await ask(port, GET_TOKEN, source=_LOOPBACK)
-        waited.append(loop.time() - asked)
+        waited.append(perf_counter() - asked)
         await asyncio.sleep(_PROBE_PAUSE)
 
 

@@ -1,6 +1,9 @@
 """Credentials that are in hand: how fast they are answered, and what share of a bare application that is."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from statistics import median
 
 from bench.client import CREDENTIALS, ask, request_bytes
 from bench.cluster import Cluster
@@ -14,6 +17,7 @@ RATE = 1500.0
 """Requests per second: a cold start of the largest supported cluster."""
 _ROLES = 50
 _PODS_OF_A_ROLE = 4
+_ROUNDS = 3
 
 
 async def populate(cluster: Cluster) -> None:
@@ -37,38 +41,49 @@ async def latency(server: Server, *, seconds: float) -> list[Figure]:
 
 
 async def throughput(server: Server, *, keep_alive: bool, seconds: float, folder: Path) -> list[Figure]:
-    """With 32 connections of one pod, beside what answers with the same bytes without any work."""
+    """With 32 connections of one pod, beside what answers with the same bytes without any work.
+
+    All three take turns of `seconds` each, and the median counts: whatever else the machine does meanwhile, it does to
+    each of them.
+    """
     asker = await _asker(server, 0, source=LOOPBACK, close=not keep_alive)
-    ours = await saturate(server.port, asker.request, seconds=seconds)
     answer = folder / "answer"
     answer.write_bytes((await ask(server.port, asker.request, source=LOOPBACK)).content)
-    bare = await _of_bare("uvicorn", answer, asker.request, seconds=seconds)
-    ceiling = await _of_bare("socket", answer, asker.request, seconds=seconds / 2)
-    kind = "keep-alive" if keep_alive else "a new connection each"
+    async with _bare("uvicorn", answer) as uvicorn, _bare("socket", answer) as bare_socket:
+        rounds = [
+            [await saturate(port, asker.request, seconds=seconds) for port in (server.port, uvicorn, bare_socket)]
+            for _ in range(_ROUNDS)
+        ]
+    ours, bare, ceiling = (median(turn.per_second for turn in turns) for turns in zip(*rounds, strict=True))
+    kind, share_bar, rate_bar = ("keep-alive", 0.6, 20_000.0) if keep_alive else ("a new connection each", 0.9, 8_400.0)
     return [
         Figure(
             name=f"{kind}: share of bare uvicorn",
-            value=ours.per_second / bare,
-            bar=0.6 if keep_alive else 0.9,
+            value=median(mine.per_second / theirs.per_second for mine, theirs, _ in rounds),
+            bar=share_bar,
             better="higher",
         ),
-        Figure(name=f"{kind}: iam4kube", value=ours.per_second, unit="/s", bar=_bar(keep_alive), better="higher"),
-        Figure(name=f"{kind}: iam4kube, p99 of 32 connections", value=1000 * ours.p99, unit="ms"),
+        # On a machine on which even a bare server does not reach the bar, it says nothing about ours.
+        Figure(
+            name=f"{kind}: iam4kube",
+            value=ours,
+            unit="/s",
+            bar=rate_bar if bare > rate_bar / share_bar else None,
+            better="higher",
+        ),
+        Figure(name=f"{kind}: iam4kube, p99", value=1000 * median(mine.p99 for mine, _, _ in rounds), unit="ms"),
         Figure(name=f"{kind}: bare uvicorn", value=bare, unit="/s"),
         Figure(name=f"{kind}: load generator's ceiling (bare socket)", value=ceiling, unit="/s"),
     ]
 
 
-def _bar(keep_alive: bool) -> float:
-    return 20_000.0 if keep_alive else 8_400.0
-
-
-async def _of_bare(kind: str, answer: Path, request: bytes, *, seconds: float) -> float:
-    port = free_port()
-    log = answer.with_name(f"{kind}.log")
+@asynccontextmanager
+async def _bare(kind: str, answer: Path) -> AsyncIterator[int]:
+    """The port of a process that gives this answer to whatever is asked."""
+    port, log = free_port(), answer.with_name(f"{kind}.log")
     async with process(["bench.bare", kind, str(port), str(answer)], core=SERVER_CORE, log=log):
         await until_listening(port)
-        return (await saturate(port, request, seconds=seconds)).per_second
+        yield port
 
 
 async def _asker(server: Server, role: int, pod: int = 0, *, source: str = "", close: bool = False) -> Asker:
