@@ -228,6 +228,21 @@ class Model:
         box.writes += 1
         self.write(msgspec.structs.replace(known, addresses=(box.address,), status_mark=box.writes))
 
+    def do_hand_over(self) -> None:
+        """A pod ends, is or is not cleaned up, and its address is given to the pod that has waited longest."""
+        holders = [b for b in self._boxes() if b.address is not None]
+        waiting = [b for b in self._boxes() if b.address is None and b.node not in self.lost]
+        if not holders or not waiting:
+            return
+        ended = self.random.choice(holders)
+        ended.alive = False
+        known = self._pod(ended)
+        if known is not None and self.random.random() < 0.7:
+            self.erase(known)
+        waiting[0].address = ended.address
+        if self.random.random() < 0.3:
+            self._write_status(waiting[:1])
+
     def do_delete_pod(self) -> None:
         """Somebody deletes a pod: it has its grace period."""
         pods = [p for p in self.watches[Pod].all_current() if isinstance(p, Pod) and p.deletion is None]
@@ -544,6 +559,7 @@ _DEEDS = (
     (Model.do_schedule, 8, _ALWAYS),
     (Model.do_give_address, 8, _ALWAYS),
     (Model.do_write_status, 9, _ALWAYS),
+    (Model.do_hand_over, 2, _SWARM),
     (Model.do_delete_pod, 2, _SWARM),
     (Model.do_stop_sandbox, 2, _SWARM),
     (Model.do_write_finished, 2, _SWARM),
