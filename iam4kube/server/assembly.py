@@ -22,8 +22,9 @@ from iam4kube.identity.directory import Directory
 from iam4kube.kube.client import KubeClient
 from iam4kube.kube.events import EventRecorder
 from iam4kube.kube.metrics import KubeMetrics
+from iam4kube.kube.objects import Address
 from iam4kube.metadata.keyring import Keyring
-from iam4kube.metadata.lookup import Lookup
+from iam4kube.metadata.lookup import Answer, Lookup
 from iam4kube.runtime.clock import Now
 from iam4kube.runtime.lifecycle import StopStep
 from iam4kube.runtime.limits import KeyedBuckets
@@ -36,6 +37,7 @@ from iam4kube.server.events import PodEvents
 from iam4kube.server.metadata_api import MetadataApi
 from iam4kube.server.own_role import CallerSource, OwnRole
 from iam4kube.server.readiness import Readiness
+from iam4kube.server.refusals import RefusalLog
 from iam4kube.server.settings import ServerSettings
 from iam4kube.server.shutdown import Drain, stop_steps
 from iam4kube.server.watches import LiveReader, Watches
@@ -73,6 +75,7 @@ class Replica:
         kube_metrics = KubeMetrics(registry, program="iam4kube")
         self._recorder = EventRecorder(client, metrics=kube_metrics, now=now, instance=name)
         self._events = PodEvents(self._recorder)
+        self._refusals = RefusalLog()
         self._prefetcher = Prefetcher(
             source=source,
             waits=self.waits,
@@ -100,7 +103,7 @@ class Replica:
             confirmations=self._directory.confirmations,
             credentials=self._prefetcher,
             waits=self.waits,
-            observer=self._events.answered,
+            observer=self._answered,
         )
         self.metadata = MetadataApi(settings.metadata, keyring=keyring, lookups=lookup, now=now, registry=registry)
         self.readiness = Readiness(
@@ -142,6 +145,11 @@ class Replica:
             operators=(self.debug, self.admin),
             waits=self.waits,
         )
+
+    def _answered(self, address: Address, answer: Answer) -> None:
+        """Every answer of the metadata API passes here, on its warm path."""
+        self._events.answered(address, answer)
+        self._refusals.answered(address, answer)
 
     @property
     def _listeners(self) -> Sequence[Listener]:
