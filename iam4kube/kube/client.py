@@ -165,6 +165,8 @@ class KubeClient:
                 if response.status == 401:
                     self._rejected.set()
                 yield response
+        except aiohttp.SocketTimeoutError as error:
+            raise KubeSilent(f"{self._current.host}: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise KubeUnreachable(f"{self._current.host}: {str(error) or type(error).__name__}") from error
 

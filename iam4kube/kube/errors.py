@@ -14,7 +14,7 @@ _TEXT_LIMIT = 256  # characters of a server's message: it may quote whole object
 _RETRY_AFTER_LIMIT = 120.0  # seconds: no answer may silence us for longer
 _KINDS = {401: "unauthorized", 403: "forbidden", 410: "expired", 429: "throttled"}
 # It is not about what was asked, but about who asks, how often, or a server that starts or stops.
-_PASSING = frozenset((401, 403, 408, 429, 502, 503, 504))
+_NOT_ABOUT_THE_REQUEST = frozenset((401, 403, 408, 429, 502, 503, 504))
 
 _statuses = msgspec.json.Decoder(wire.Status)
 
@@ -30,12 +30,20 @@ class KubeError(Exception):
     """A word for metrics and decisions."""
     needs_list = False
     """Whether a watch that ends so cannot go on from the version that it has reached."""
+    passes = True
+    """Whether the same request may well succeed later, without anybody's doing."""
     retry_after = 0.0
     """Seconds that the server asks us to wait; 0 when it does not."""
 
 
 class KubeUnreachable(KubeError):
     """There was no complete answer: refused, timed out, cut off, silent."""
+
+
+class KubeSilent(KubeUnreachable):
+    """An answer under way stopped coming. For a watch of a kind that nobody writes to, that may be normal."""
+
+    kind = "silent"
 
 
 class ShortWatch(KubeError):
@@ -50,6 +58,7 @@ class OddObject(KubeError):
 
     kind = "odd"
     needs_list = True
+    passes = False
 
 
 class KubeRefused(KubeError):
@@ -62,7 +71,8 @@ class KubeRefused(KubeError):
         self.retry_after = min(retry_after, _RETRY_AFTER_LIMIT)
         expired = code == 410 or reason in ("Expired", "Gone", "ResourceVersionTooLarge")
         self.kind = "expired" if expired else _KINDS.get(code, "refused")
-        self.needs_list = expired or code not in _PASSING
+        self.needs_list = expired or code not in _NOT_ABOUT_THE_REQUEST
+        self.passes = not self.needs_list and code != 403
 
 
 def decoded(decoder: msgspec.json.Decoder[Shape], data: Json) -> Shape:

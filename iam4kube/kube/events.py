@@ -1,7 +1,7 @@
 """Events: what `kubectl describe` shows of an object's owner's business, sent in the background.
 
 Whoever records one never waits and never hears of a failure: the queue is bounded, what does not fit is
-dropped and counted, and an event that the API server refuses is not tried again.
+dropped and counted, and an event that the API server refuses for good is not tried again.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from iam4kube.kube.client import STRATEGIC_MERGE_PATCH, KubeClient, Response
 from iam4kube.kube.correlation import Correlator, EventRecord, EventType, ObjectReference, Occurrence, event_name
-from iam4kube.kube.errors import KubeError, KubeRefused, KubeUnreachable
+from iam4kube.kube.errors import KubeError, KubeRefused
 from iam4kube.kube.metrics import KubeMetrics
 from iam4kube.kube.objects import Pod
 from iam4kube.runtime.clock import Now
@@ -83,16 +83,17 @@ class EventRecorder:
         for attempt in range(TRIES):
             try:
                 await self._send(record)
-            except KubeUnreachable as error:
-                _log.debug("Event not sent yet", extra={"event": record.name, "error": str(error)})
-                await asyncio.sleep(self._uniform(0, PAUSE) if attempt == 0 else PAUSE)
             except KubeError as error:
-                self._note_refusal(error)
-                return "refused"
+                if not error.passes:
+                    self._note_refusal(error)
+                    return "refused"
+                _log.debug("Event not sent yet", extra={"event": record.name, "error": str(error)})
+                pause = self._uniform(0, PAUSE) if attempt == 0 else PAUSE
+                await asyncio.sleep(max(pause, error.retry_after))
             else:
                 self._refused_before = False
                 return "sent"
-        _log.warning("Event given up: the API server did not answer", extra={"event": record.name})
+        _log.warning("Event given up: the API server does not take it", extra={"event": record.name})
         return "failed"
 
     async def _send(self, record: EventRecord) -> None:

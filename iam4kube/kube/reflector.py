@@ -101,7 +101,8 @@ class Reflector(Generic[T]):
         return self._problem
 
     def age(self) -> float:
-        """Seconds for which the store may be behind: since the last event or bookmark, or the last list's beginning.
+        """Seconds for which the store may be behind: since the last event or bookmark, or since the server last
+        took a watch up without complaint, or since the last list's beginning.
 
         Infinite before the first complete list.
         """
@@ -159,8 +160,12 @@ class Reflector(Generic[T]):
         }
         async with self._client.stream(self._path, query, idle_timeout=self._limits.idle_timeout) as pieces:
             self._problem = ""
-            async for lines in lines_of(pieces):
-                await self._in_slices(lines, self._take)
+            proof = asyncio.get_running_loop().call_later(self._limits.proven_after, self._hear)
+            try:
+                async for lines in lines_of(pieces):
+                    await self._in_slices(lines, self._take)
+            finally:
+                proof.cancel()
         seconds = asyncio.get_running_loop().time() - opened
         if self._heard == heard_before and seconds < self._limits.short_watch:
             raise ShortWatch("the server ended the watch at once, without an event")
@@ -178,10 +183,13 @@ class Reflector(Generic[T]):
         elif event.type == "ERROR":
             raise status_error(decoded(_statuses, event.object))
         self._metrics.events.inc()
-        self._heard_at = asyncio.get_running_loop().time()
+        self._hear()
         self._heard += 1
         if version is not None:
             self._version = ResourceVersion(version)
+
+    def _hear(self) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
 
     def _delay_after(self, error: KubeError, *, verb: str) -> float:
         """Decide how to go on after a failure; returns the seconds to wait before."""
@@ -193,6 +201,9 @@ class Reflector(Generic[T]):
         fields = {"verb": verb, "resource": self._resource.plural, "error": str(error)}
         if expired_in_use:  # the normal fate of a version; one that expires right after its list is not normal
             _log.debug("Watch expired; listing again", extra=fields)
+            return 0.0
+        if error.kind == "silent" and verb == "watch":  # half-open, or nobody writes to this kind
+            _log.debug("Watch was silent; watching anew", extra=fields)
             return 0.0
         delay = max(self._backoff.next_delay(), error.retry_after)
         fields["retry_seconds"] = f"{delay:.1f}"
@@ -212,5 +223,5 @@ class Reflector(Generic[T]):
         for start in range(0, len(items), _SLICE):
             for item in items[start : start + _SLICE]:
                 take(item)
-            if start + _SLICE < len(items):
+            if start + _SLICE <= len(items):
                 await asyncio.sleep(0)

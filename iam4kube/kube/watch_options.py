@@ -37,7 +37,11 @@ class WatchLimits:
     watch_seconds: tuple[float, float] = (300.0, 600.0)
     """After which the server ends the watch, drawn at random: client-go's, so that not all come back at once."""
     idle_timeout: float = 70.0
-    """Silence after which a watch counts as dead. The API server sends a bookmark every 60 s."""
+    """Silence after which a watch counts as dead. The API server sends a bookmark every 60 s, but none while its
+    own version does not advance: a kind that nobody writes to can be silent for hours (kube-apiserver 1.34)."""
+    proven_after: float = 1.0
+    """A watch that has been accepted, and has said nothing else for this long, counts as heard of: the server is
+    there, and has no change to tell. An expired version is told at once."""
     short_watch: float = 1.0
     """A watch that ends in good order before this, without any event, counts as failed. client-go's."""
 

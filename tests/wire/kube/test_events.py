@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
 from iam4kube.kube.client import KubeClient
-from iam4kube.kube.correlation import EventType
 from iam4kube.kube.decoding import decode_pod
 from iam4kube.kube.events import QUEUE_LIMIT, EventRecorder
 from iam4kube.kube.metrics import KubeMetrics
@@ -31,8 +31,9 @@ class Recording:
         self._registry = registry
         self._web = web
 
-    def say(self, message: str, *, kind: EventType = "Warning", reason: str = "NoRole") -> None:
-        self._recorder.record(self._web, kind=kind, reason=reason, message=message)
+    def say(self, message: str, *, pod_name: str = "web") -> None:
+        regarding = msgspec.structs.replace(self._web, name=pod_name)
+        self._recorder.record(regarding, kind="Warning", reason="NoRole", message=message)
 
     def count(self, outcome: str) -> float:
         return self._registry.get_sample_value("test_events_total", {"outcome": outcome}) or 0
@@ -187,3 +188,23 @@ async def test_a_passing_refusal_is_an_answer(api: KubernetesApi, client: KubeCl
         recording_.say("annotate the ServiceAccount")
         await asyncio.sleep(1)
         assert recording_.count("refused") == 1
+
+
+async def test_a_throttled_event_arrives_later(api: KubernetesApi, client: KubeClient) -> None:
+    """429 is no refusal: its Retry-After is waited for, and the event sent then."""
+    api.faults.refuse(429, verb="create", times=1, retry_after=20)
+    async with recording(api, client) as recording_:
+        recording_.say("annotate the ServiceAccount")
+        await asyncio.sleep(19)
+        assert recording_.count("sent") == 0
+        await asyncio.sleep(2)
+        assert recording_.count("sent") == 1
+
+
+async def test_events_leave_at_a_bounded_rate(api: KubernetesApi, client: KubeClient) -> None:
+    """A restarted replica that tells a thousand pods again asks the API server at most 25 times a second."""
+    async with recording(api, client) as recording_:
+        for number in range(1000):
+            recording_.say("hello", pod_name=f"pod-{number}")
+        await asyncio.sleep(10)
+        assert 200 <= api.count("create", "events") <= 251

@@ -187,3 +187,16 @@ async def test_r16_full_objects_are_never_kept(api: KubernetesApi, client: KubeC
     assert type(kept) is Pod
     assert len(repr(kept)) < 600
     assert secret[:20] not in repr(kept)
+
+
+async def test_a_kind_that_nobody_writes_to_does_not_grow_old(api: KubernetesApi, client: KubeClient) -> None:
+    """A real API server sends no bookmark while its version does not advance: an accepted watch counts as heard of."""
+    api.faults.silence(verb="watch")
+    oldest = 0.0
+    async with watching(client, PODS) as watch:
+        await watch.handler.until(lambda: watch.reflector.synced)
+        for _ in range(300):
+            await asyncio.sleep(1)
+            oldest = max(oldest, watch.reflector.age())
+    assert 69 <= oldest <= 75
+    assert api.count("list", "pods") == 1
