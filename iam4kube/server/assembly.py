@@ -61,12 +61,13 @@ class Replica:
         *,
         client: KubeClient,
         source: AwsSource,
+        pace: Pace,
         keyring: Keyring,
         now: Now,
         registry: CollectorRegistry,
         name: str = "",
     ) -> None:
-        """`name` tells users which replica speaks, in events."""
+        """`pace` limits all calls of `source`. `name` tells users which replica speaks, in events."""
         self._settings = settings
         self._client = client
         self._lag = LoopLag(registry, program="iam4kube")
@@ -81,7 +82,7 @@ class Replica:
             waits=self.waits,
             registry=registry,
             chance=random.Random(),  # noqa: S311  # spreads refreshes; nobody gains by guessing them
-            pace=Pace(rate=settings.credentials.sts_rate, burst=settings.credentials.sts_burst),
+            pace=pace,
         )
         self._watches = Watches(client, kube_metrics)
         self._directory = Directory(

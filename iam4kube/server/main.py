@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from iam4kube import __version__
+from iam4kube.credentials.pace import Pace
 from iam4kube.credentials.sts import AssumeRoleSource
 from iam4kube.kube.client import KubeClient
 from iam4kube.kube.configuration import find_configuration
@@ -57,11 +58,16 @@ async def open_replica(
     """
     keyring = load_keyring(settings.metadata, now=now)
     registry = new_registry(program="iam4kube", version=__version__)
-    async with _open_client(settings.kubernetes, environ) as client, _open_source(settings.credentials) as source:
+    pace = Pace(rate=settings.credentials.sts_rate, burst=settings.credentials.sts_burst)
+    async with (
+        _open_client(settings.kubernetes, environ) as client,
+        _source(settings.credentials, pace=pace, now=now) as source,
+    ):
         replica = Replica(
             settings,
             client=client,
             source=source,
+            pace=pace,
             keyring=keyring,
             now=now,
             registry=registry,
@@ -85,7 +91,12 @@ async def _open_client(settings: KubernetesSettings, environ: Mapping[str, str])
         await client.__aexit__(None, None, None)
 
 
-@asynccontextmanager
-async def _open_source(settings: CredentialSettings) -> AsyncIterator[AssumeRoleSource]:
-    async with AssumeRoleSource() as source:
-        yield source
+def _source(settings: CredentialSettings, *, pace: Pace, now: Now) -> AssumeRoleSource:
+    return AssumeRoleSource(
+        admit=pace.acquire,
+        now=now,
+        region=settings.sts_region,
+        endpoint_url=settings.sts_endpoint_url,
+        assume_role_arn=None if settings.assume_role_arn is None else settings.assume_role_arn.arn,
+        session_duration=settings.session_duration,
+    )
