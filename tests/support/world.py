@@ -82,33 +82,54 @@ class World:
                 await asyncio.sleep(0.01)
 
     def environment(self) -> dict[str, str]:
-        """The environment of a replica's process: how it finds STS, and nothing of whoever runs the tests."""
-        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        files = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
-        return {**kept, **files, "AWS_EC2_METADATA_DISABLED": "true", **self.sts.environment()}
+        """The environment of a replica's process in this world."""
+        return replica_environment(self.sts)
 
     def flags(self, *more: str) -> list[str]:
         """Flags of `iam4kube serve` for a replica in this world, on ports that the kernel chooses."""
-        return [
-            f"--kubeconfig={self.kubernetes.kubeconfig(self.folder / 'kubeconfig')}",
-            f"--token-key-file={self.key_file}",
-            "--listen=127.0.0.1:0",
-            "--admin-listen=127.0.0.1:0",
-            "--debug-listen=127.0.0.1:0",
-            "--log-format=json",
-            *more,
-        ]
+        return replica_flags(
+            *more, kubeconfig=self.kubernetes.kubeconfig(self.folder / "kubeconfig"), key_file=self.key_file
+        )
 
     @asynccontextmanager
     async def replica(self, *flags: str, ready: bool = True) -> AsyncIterator["ReplicaProcess"]:
         """A replica in a process of its own, ready unless `ready` is false; killed at the end if it still runs."""
-        replica = await ReplicaProcess.start(*self.flags(*flags), environment=self.environment())
-        try:
-            if ready:
-                await replica.become_ready()
+        async with running_replica(*self.flags(*flags), environment=self.environment(), ready=ready) as replica:
             yield replica
-        finally:
-            await replica.kill()
+
+
+def replica_environment(sts: Sts) -> dict[str, str]:
+    """The environment of a replica's process: how it finds STS, and nothing of whoever runs the tests."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    files = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    return {**kept, **files, "AWS_EC2_METADATA_DISABLED": "true", **sts.environment()}
+
+
+def replica_flags(*more: str, kubeconfig: Path, key_file: Path) -> list[str]:
+    """Flags of `iam4kube serve` for a replica on ports that the kernel chooses."""
+    return [
+        f"--kubeconfig={kubeconfig}",
+        f"--token-key-file={key_file}",
+        "--listen=127.0.0.1:0",
+        "--admin-listen=127.0.0.1:0",
+        "--debug-listen=127.0.0.1:0",
+        "--log-format=json",
+        *more,
+    ]
+
+
+@asynccontextmanager
+async def running_replica(
+    *flags: str, environment: dict[str, str], ready: bool = True
+) -> AsyncIterator["ReplicaProcess"]:
+    """A replica in a process of its own, ready unless `ready` is false; killed at the end if it still runs."""
+    replica = await ReplicaProcess.start(*flags, environment=environment)
+    try:
+        if ready:
+            await replica.become_ready()
+        yield replica
+    finally:
+        await replica.kill()
 
 
 @dataclass
