@@ -17,7 +17,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 
 from iam4kube.kube.configuration import ConfigurationSource, fingerprint
-from iam4kube.kube.errors import KubeConfigError, KubeUnreachable, refusal
+from iam4kube.kube.errors import KubeConfigError, KubeSilent, KubeUnreachable, refusal
 from iam4kube.kube.resources import Resource, Watched
 
 T = TypeVar("T", bound=Watched)
