@@ -81,6 +81,10 @@ class Deadlines(Generic[T]):
         self._due: dict[T, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
+    def __len__(self) -> int:
+        """How many are under way."""
+        return len(self._due)
+
     def start(self, item: T) -> None:
         """Begin the time of `item`, if it has not begun."""
         if item in self._due:

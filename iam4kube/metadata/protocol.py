@@ -61,6 +61,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self.give_up("no_address" if address is None else "too_many_connections")
             return
         self._address = address
+        # So that `pause_writing` tells of every answer that the socket's buffer does not hold, not of 64 kB of them.
+        transport.set_write_buffer_limits(high=0)
         self.guard.unfinished.start(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -168,10 +170,11 @@ class GuardedProtocol(HttpToolsProtocol):
         """The request has arrived as a whole."""
         self._head_arriving = True
         self.guard.unfinished.stop(self)
-        super().on_message_complete()
+        if self._unanswered() is not None:
+            super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """The client takes in nothing, and the buffer is full."""
+        """The client does not take in what was answered."""
         super().pause_writing()
         self.guard.unsent.start(self)
 

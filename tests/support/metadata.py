@@ -198,9 +198,11 @@ class MetadataServer:
         """A metric's value; 0 when it has none yet."""
         return self.registry.get_sample_value(name, labels) or 0.0
 
-    async def connect(self, source: str = POD) -> "Client":
+    async def connect(self, source: str = POD, *, receive_buffer: int | None = None) -> "Client":
         """A connection from `source`."""
         raw = socket.socket(socket.AF_INET)
+        if receive_buffer is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         raw.setblocking(False)
         raw.bind((source, 0))
         await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", self.listener.port))

@@ -1,0 +1,393 @@
+"""Clients that break the protocol, dawdle or come in crowds: each is ended cheaply, and the others notice nothing."""
+
+import asyncio
+import logging
+import random
+import socket
+from functools import partial
+
+import pytest
+
+from iam4kube.metadata.limits import ConnectionLimits, WaitingLimits
+from tests.support.cluster import account, pod
+from tests.support.metadata import (
+    OTHER_POD,
+    POD,
+    ROLES,
+    STRANGER,
+    TOKEN_HEADER,
+    TOKEN_PATH,
+    TTL_HEADER,
+    Client,
+    MetadataServer,
+    metadata_server,
+    wait_until,
+)
+
+REQUEST = f"GET {ROLES} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+HASTY = ConnectionLimits(request_seconds=0.1)
+
+
+def ended(server: MetadataServer, reason: str) -> float:
+    """How many connections were ended for this reason."""
+    return server.sample("iam4kube_metadata_connections_ended_total", reason=reason)
+
+
+async def still_serves(server: MetadataServer, source: str = OTHER_POD) -> bool:
+    """Whether another pod gets its answer."""
+    return (await server.get(ROLES, source)).text == "billing"
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\r\n\r\nhello\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"CONNECT 169.254.169.254:80 HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+async def test_malformed_http_is_an_empty_400_and_no_traceback(
+    garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Then the connection is closed."""
+    async with metadata_server() as server:
+        client = await server.connect()
+        client.send(garbage)
+        answer = await client.rest()
+        await client.close()
+
+        assert b" 400 Bad Request\r\n" in answer
+        assert answer.endswith(b"connection: close\r\n\r\n")
+        assert await still_serves(server)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_random_bytes_never_get_a_body_or_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    """Requests with bytes changed, cut out and doubled at random, and the tokens and paths of real ones among them."""
+    seed = random.Random(20261121)
+    async with metadata_server(MetadataServer(request_deadline=0.02, connection_limits=HASTY)) as server:
+        for _ in range(300):
+            client = await server.connect()
+            client.send(mutated(seed, REQUEST))
+            client.writer.write_eof()
+            answer = await client.rest()
+            await client.close()
+            for part in answer.split(b"HTTP/1.1 ")[1:]:
+                head, _, body = part.partition(b"\r\n\r\n")
+                assert head.startswith(b"200") or body == b"", answer
+        assert await still_serves(server)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def mutated(seed: random.Random, data: bytes) -> bytes:
+    """The same bytes, more or less."""
+    changed = bytearray(data)
+    for _ in range(seed.randint(1, 6)):
+        at = seed.randrange(len(changed))
+        match seed.randrange(4):
+            case 0:
+                changed[at] = seed.randrange(256)
+            case 1:
+                del changed[at : at + seed.randint(1, 8)]
+            case 2:
+                changed[at:at] = bytes(seed.randrange(256) for _ in range(seed.randint(1, 8)))
+            case _:
+                changed[at:at] = changed[: seed.randint(1, len(changed))]
+        if not changed:
+            return b"\r\n"
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\nX-Much: " + b"a" * 20_000 + b"\r\n\r\n", b"431", "head_too_large"),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", b"431", "head_too_large"),
+        (b"POST /latest/api/token HTTP/1.1\r\nContent-Length: 9000\r\n\r\n" + b"a" * 9000, b"413", "body_too_large"),
+    ],
+)
+async def test_a_request_has_to_be_small(head: bytes, status: bytes, reason: str) -> None:
+    """Head and body have bounds; what a body's request had to say was said before."""
+    async with metadata_server() as server:
+        client = await server.connect()
+        client.send(head)
+        answer = await client.rest()
+        await client.close()
+
+        assert answer == b"" or b"HTTP/1.1 " + status in answer  # unread bytes make the kernel reset the connection
+        assert ended(server, reason) == 1
+        assert await still_serves(server)
+
+
+async def test_a_head_that_grows_for_ever_ends_at_its_bound() -> None:
+    """One header after another, none of them large."""
+    async with metadata_server() as server:
+        client = await server.connect()
+        client.send(b"GET / HTTP/1.1\r\n")
+        headers = 0
+        while not ended(server, "head_too_large"):
+            client.send(b"X-One-More: " + b"a" * 100 + b"\r\n")
+            headers += 1
+            await asyncio.sleep(0.0001)
+        await client.close()
+        assert 140 < headers < 1000
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [b"", b"G", b"GET / HTTP/1.1\r\nHost: x\r\n", b"POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc"],
+)
+async def test_a_slow_request_is_ended_at_its_deadline(beginning: bytes) -> None:
+    """Silence, half a line, half a head, half a body: all the same."""
+    async with metadata_server(MetadataServer(connection_limits=HASTY)) as server:
+        client = await server.connect()
+        client.send(beginning)
+        await client.rest()
+        await client.close()
+
+        assert ended(server, "request_too_slow") == 1
+
+
+async def test_slow_loris_gains_nothing_by_dripping() -> None:
+    """A byte now and then does not renew the deadline, neither for a first request nor for a later one."""
+    async with metadata_server(MetadataServer(connection_limits=HASTY)) as server:
+        first, later = await server.connect(), await server.connect()
+        assert (await later.ask("GET", ROLES)).status == 200
+        dripping = [asyncio.create_task(drip(client)) for client in (first, later)]
+        await asyncio.gather(first.rest(), later.rest())
+        await asyncio.gather(*dripping)
+        await asyncio.gather(first.close(), later.close())
+
+        assert ended(server, "request_too_slow") == 2
+
+
+async def drip(client: Client) -> None:
+    """Send a header byte by byte, until the connection ends."""
+    client.send(b"GET / HTTP/1.1\r\n")
+    while not client.reader.at_eof() and not client.writer.is_closing():
+        client.send(b"a")
+        await asyncio.sleep(0.02)
+
+
+async def test_an_idle_kept_connection_is_closed() -> None:
+    """After the listener's time for it, and without an error."""
+    async with metadata_server(MetadataServer(keep_alive=0.05)) as server:
+        client = await server.connect()
+        assert (await client.ask("GET", ROLES)).status == 200
+        assert await client.rest() == b""
+        await client.close()
+
+
+async def test_one_source_cannot_use_up_the_connections() -> None:
+    """Its own bound holds it; the others have the rest."""
+    limits = ConnectionLimits(connections=20, connections_per_source=5)
+    async with metadata_server(MetadataServer(connection_limits=limits)) as server:
+        greedy = [await server.connect(POD) for _ in range(8)]
+        await wait_until(lambda: ended(server, "too_many_connections") == 3)
+        assert server.sample("iam4kube_metadata_connections") == 5
+        assert await still_serves(server)
+
+        for client in greedy:
+            await client.close()
+        await wait_until(lambda: len(server.guard.quota) == 0)
+        assert (await server.get(ROLES, POD)).text == "orders"
+
+
+async def test_the_bound_in_total_holds_whoever_comes() -> None:
+    """The next connection is refused at once, and accepted again when one has gone."""
+    async with metadata_server(MetadataServer(connection_limits=ConnectionLimits(connections=3))) as server:
+        clients = [await server.connect(f"127.0.3.{number}") for number in range(1, 4)]
+        await wait_until(lambda: len(server.guard.quota) == 3)
+        with pytest.raises(ConnectionError):
+            await server.get(ROLES, OTHER_POD)
+        await clients.pop().close()
+        await wait_until(lambda: len(server.guard.quota) == 2)
+        assert await still_serves(server)
+        for client in clients:
+            await client.close()
+
+
+async def test_waiting_requests_of_one_source_are_bounded_and_leave_room_for_others() -> None:
+    """What exceeds the bound is told 503 at once; a pod that waits for its own role is not in the way."""
+    limits = WaitingLimits(total=6, per_source=4)
+    async with metadata_server(MetadataServer(waiting_limits=limits)) as server:
+        crowd = [await server.connect(STRANGER) for _ in range(6)]
+        for client in crowd:
+            client.send(REQUEST)
+        refused = [await crowd[4].reply(), await crowd[5].reply()]
+        assert ([reply.status for reply in refused], len(server.waiting)) == ([503, 503], 4)
+        assert server.sample("iam4kube_metadata_waiting_requests") == 4
+        assert server.sample("iam4kube_metadata_refusals_total", reason="too_many_waiting") == 2
+
+        late = asyncio.create_task(server.get(ROLES, "127.0.1.20"))
+        await wait_until(lambda: len(server.waiting) == 5)
+        server.cluster.deliver(account("late", "arn:aws:iam::111122223333:role/late"))
+        server.credentials.put(next(key for key in server.cluster.sink.held if key.session_name == "shop@late"))
+        server.cluster.deliver(pod("late-1", "127.0.1.20", service_account="late"))
+        assert (await late).text == "late"
+        assert await still_serves(server)
+        for client in crowd:
+            await client.close()
+
+
+async def test_a_waiting_request_ends_when_its_client_hangs_up() -> None:
+    """Nothing of it is left: neither the seat, nor the wait, nor the demand for credentials."""
+    async with metadata_server() as server:
+        server.cluster.deliver(account("late", "arn:aws:iam::111122223333:role/late"))
+        server.cluster.deliver(pod("late-1", "127.0.1.20", service_account="late"))
+        for source in (STRANGER, "127.0.1.20"):
+            client = await server.connect(source)
+            client.send(REQUEST)
+            await wait_until(lambda: len(server.waiting) == 1)
+            await client.close()
+            await wait_until(lambda: len(server.waiting) == 0)
+            assert (len(server.cluster.waits), server.credentials.demanded) == (0, [])
+        label = {"route": "role_list", "status": "gone", "authentication": "v1"}
+        assert server.sample("iam4kube_metadata_requests_total", **label) == 2
+
+
+async def test_r05_many_strangers_leave_nothing_behind() -> None:
+    """Each asks and goes."""
+    async with metadata_server() as server:
+        for number in range(200):
+            client = await server.connect(f"127.7.{number}.1")
+            client.send(REQUEST)
+            await wait_until(lambda: len(server.waiting) == 1)
+            await client.close()
+            await wait_until(lambda: len(server.guard.quota) == 0)
+        assert (len(server.waiting), len(server.cluster.waits)) == (0, 0)
+
+
+async def test_waiting_requests_end_at_shutdown() -> None:
+    """The list says 503; credentials are answered by closing."""
+    async with metadata_server() as server:
+        listing = asyncio.create_task(server.get(ROLES, STRANGER))
+        getting = asyncio.create_task(server.get(ROLES + "orders", STRANGER))
+        await wait_until(lambda: len(server.waiting) == 2)
+        server.cluster.waits.close()
+
+        assert (await listing).status == 503
+        with pytest.raises(ConnectionError):
+            await getting
+
+
+async def test_while_draining_every_answer_ends_its_connection() -> None:
+    """Answers at once, answers that were waited for, and refusals."""
+    async with metadata_server() as server:
+        kept, waiting, refused = [await server.connect(source) for source in (POD, STRANGER, POD)]
+        assert "connection" not in (await kept.ask("GET", ROLES)).headers
+        waiting.send(REQUEST)
+        await wait_until(lambda: len(server.waiting) == 1)
+        server.listener.drain()
+
+        assert (await kept.ask("GET", ROLES)).headers["connection"] == "close"
+        assert (await refused.ask("GET", "/", **{TOKEN_HEADER: "x"})).headers["connection"] == "close"
+        server.cluster.deliver(pod("orders-2", STRANGER, service_account="orders"))
+        assert (await waiting.reply()).headers["connection"] == "close"
+        for client in (kept, waiting, refused):
+            assert await client.rest() == b""
+            await client.close()
+
+
+async def test_pipelined_requests_are_answered_in_their_order() -> None:
+    """Also when the first of them has to wait."""
+    async with metadata_server() as server:
+        client = await server.connect(STRANGER)
+        put = f"PUT {TOKEN_PATH} HTTP/1.1\r\nHost: x\r\n{TTL_HEADER}: 60\r\n\r\n".encode()
+        client.send(REQUEST + put + REQUEST)
+        await wait_until(lambda: len(server.waiting) == 1)
+        server.cluster.deliver(pod("orders-2", STRANGER, service_account="orders"))
+
+        assert [(await client.reply()).text[:2] for _ in range(3)] == ["or", "1.", "or"]
+        await client.close()
+
+
+@pytest.mark.parametrize("source", [POD, STRANGER])
+async def test_too_many_pipelined_requests_are_refused(source: str) -> None:
+    """A few hundred bytes must not become thousands of answers held in memory."""
+    async with metadata_server() as server:
+        client = await server.connect(source)
+        client.send(REQUEST * 50)
+        await client.rest()
+        await client.close()
+        assert ended(server, "too_many_pipelined") == 1
+
+
+async def test_a_client_that_takes_in_nothing_is_ended() -> None:
+    """It asks and asks, and reads no answer: they must not pile up here."""
+    async with metadata_server(MetadataServer(connection_limits=HASTY)) as server:
+        client = await server.connect(receive_buffer=1024)
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport that is both
+        await wait_until(lambda: len(server.listener.state.connections) == 1)
+        (connection,) = server.listener.state.connections
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        for number in range(1, 9):
+            client.send(f"GET {ROLES}orders HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 10)
+            await wait_until(partial(answered_or_stuck, server, 10 * number))
+        await wait_until(lambda: ended(server, "answer_not_taken") == 1)
+        client.writer.transport.abort()
+        await client.close()
+        assert await still_serves(server)
+
+
+def answered_or_stuck(server: MetadataServer, answers: int) -> bool:
+    """Whether so many answers were given, or the socket's buffers are full."""
+    served = server.sample("iam4kube_metadata_credentials_life_seconds_count")
+    return served >= answers or len(server.guard.unsent) > 0 or ended(server, "answer_not_taken") > 0
+
+
+async def test_an_upgrade_is_answered_as_the_request_it_is() -> None:
+    """No other protocol is spoken, and the connection ends."""
+    async with metadata_server() as server:
+        client = await server.connect()
+        reply = await client.ask("GET", ROLES, Connection="Upgrade", Upgrade="websocket")
+        assert reply.text == "orders"
+        assert await client.rest() == b""
+        await client.close()
+
+
+async def test_a_proxys_form_of_a_url_is_understood() -> None:
+    """With the host in the request line, and with a query; neither matters."""
+    async with metadata_server() as server:
+        assert (await server.get("http://169.254.169.254" + ROLES)).text == "orders"
+        assert (await server.get(ROLES + "?x=/latest")).text == "orders"
+        assert (await server.get("/?" + ROLES)).status == 404
+
+
+async def test_p05_headers_change_nobodys_identity() -> None:
+    """Only the peer's address counts, with a token or without."""
+    async with metadata_server() as server:
+        headers = {"X-Real-IP": OTHER_POD, "Forwarded": f"for={OTHER_POD}", "Via": OTHER_POD, "Host": OTHER_POD}
+        assert (await server.get(ROLES, **headers)).text == "orders"
+        token = {TOKEN_HEADER: await server.token()}
+        assert (await server.get(ROLES, **token, X_Forwarded_For=OTHER_POD)).text == "orders"
+
+
+async def test_an_ipv4_mapped_peer_is_its_ipv4_address() -> None:
+    """As a dual-stack socket names it; a token from one kind of socket is good at the other."""
+    async with metadata_server(MetadataServer(listen="::")) as server:
+        assert (await server.get(ROLES)).text == "orders"
+        token = server.tokens.issue(server.observed[0][0], ttl=60).decode()
+        assert (await server.get(ROLES, **{TOKEN_HEADER: token})).status == 200
+        assert server.observed[0][0] == POD
+
+
+async def test_a_defect_is_503_without_a_body_and_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever goes wrong inside, the client gets what it survives."""
+    async with metadata_server() as server:
+        monkeypatch.setattr(server.cluster.chain, "evaluate", lambda _address: 1 / 0)
+        reply = await server.get(ROLES)
+        assert (reply.status, reply.body) == (503, b"")
+        with pytest.raises(ConnectionError):
+            await server.get(ROLES + "orders")
+        assert server.sample("iam4kube_metadata_refusals_total", reason="defect") == 2
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == ["Request failed"] * 2
