@@ -58,7 +58,10 @@ class InCluster:
         try:
             loader.load_and_set(configuration)
         except (ConfigException, OSError) as error:
-            raise KubeConfigError(f"in-cluster configuration in {self.directory}: {error}") from error
+            raise KubeConfigError(
+                f"in-cluster configuration in {self.directory}: {str(error).rstrip('.')}; "
+                "let the pod have its token (automountServiceAccountToken), or name a file with --kubeconfig"
+            ) from error
         return _finished(configuration)
 
 

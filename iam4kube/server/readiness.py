@@ -1,8 +1,9 @@
 """When a replica may take requests: its watches are synced, and the roles known at that moment have been tried.
 
 While STS is down, three tries say nothing: a replica without credentials must not take over from one that has
-some. It is down when over half of the last minute's calls failed transiently and a role lacks credentials
-because of that; once every role has some, the minute need not be waited for.
+some. STS is down when over half of the last minute's calls failed transiently, and over half of the roles lack
+credentials because of that. Calls alone would not tell: roles that never succeed are tried again and again, and
+a few of them would keep a small cluster's replicas unready for ever.
 
 Ready once is ready for good: an outage of the API server or of STS must not take all replicas out of the
 Service at the same moment. What makes a *running* replica worse is a matter of metrics and alerts.
@@ -179,9 +180,9 @@ def _missing_roles(progress: RoleProgress, *, failing: int) -> list[str]:
     missing = []
     if progress.waiting:
         missing.append(f"roles: {progress.waiting} of {progress.known} not tried yet")
-    if progress.sts_failing and failing:
+    if progress.sts_failing and 2 * failing > progress.known:
         missing.append(
-            f"STS: over half of the last minute's calls failed, and {failing} roles have no credentials because of "
-            "that; see the log and iam4kube_sts_calls_total"
+            f"STS: over half of the last minute's calls failed, and {failing} of {progress.known} roles have no "
+            "credentials because of that; see the log and iam4kube_sts_calls_total"
         )
     return missing

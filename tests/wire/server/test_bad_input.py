@@ -96,6 +96,26 @@ async def test_a_port_in_use_is_told_by_its_setting(world: World) -> None:
     assert "another process listens there" in errors
 
 
+async def test_without_a_region_it_names_the_ways_to_set_one(world: World) -> None:
+    """STS is regional, and neither settings, environment nor instance metadata say where."""
+    environment = {name: value for name, value in world.environment().items() if "REGION" not in name}
+    code, _, errors = await run_command("serve", *world.flags(), environment=environment)
+    assert code == 2
+    assert errors.count("\n") == 1
+    assert "--sts-region or IAM4KUBE_STS_REGION or AWS_REGION" in errors
+
+
+async def test_in_a_pod_without_its_token_it_says_what_to_do(world: World) -> None:
+    """A pod with automountServiceAccountToken off."""
+    cluster = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}
+    flags = [flag for flag in world.flags() if not flag.startswith("--kubeconfig")]
+    code, _, errors = await run_command("serve", *flags, environment={**world.environment(), **cluster})
+    assert code == 2
+    assert errors.count("\n") == 1
+    assert "automountServiceAccountToken" in errors
+    assert "--kubeconfig" in errors
+
+
 async def test_several_mistakes_are_told_at_once(world: World) -> None:
     """One line each."""
     code, _, errors = await run_command(

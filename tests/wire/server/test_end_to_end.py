@@ -60,7 +60,7 @@ async def test_events_tell_each_pods_owner_what_it_got(world: World) -> None:
             assert (await replica.ask("GET", ROLES, source)).status == 404
         await world.until(lambda: len(world.kubernetes.list("events")) >= 5)
     told = {name: world.events(name) for name in ("orders", "refused", "plain", "misspelt")}
-    assert [reason for _, reason, _ in told["orders"]] == ["CredentialsFound", "RoleFound"]
+    assert {reason for _, reason, _ in told["orders"]} == {"CredentialsFound", "RoleFound"}
     assert [(kind, reason) for kind, reason, _ in told["refused"]] == [("Warning", "NoCredentials")]
     assert "not authorized to perform: sts:AssumeRole" in told["refused"][0][2]
     assert [(kind, reason) for kind, reason, _ in told["plain"]] == [("Warning", "NoRole")]
@@ -81,6 +81,15 @@ async def test_no_pod_gets_a_role_of_the_server(world: World, arn: str) -> None:
     [(_, reason, message)] = world.events("greedy")
     assert reason == "InvalidRole"
     assert "credential server's own role" in message
+
+
+async def test_with_a_role_in_between_pods_roles_are_assumed_by_it(world: World) -> None:
+    """The server assumes --assume-role-arn once, and that session assumes the pod's role."""
+    world.add_pod(POD, role="orders", name="orders")
+    async with world.replica(f"--assume-role-arn={role_arn('iam4kube-pods')}") as replica:
+        assert (await replica.credentials(POD))["Code"] == "Success"
+    assert world.sts.count(role_arn("iam4kube-pods")) == 1
+    assert world.sts.count(role_arn("orders")) == 1
 
 
 async def test_tokens_are_issued_while_nothing_else_works(world: World) -> None:
