@@ -153,6 +153,11 @@ class Replica:
         self._refusals.answered(address, answer)
 
     @property
+    def synced(self) -> bool:
+        """Whether every watch has delivered its first list: the tables are as large as they get."""
+        return self._directory.synced
+
+    @property
     def _listeners(self) -> Sequence[Listener]:
         return (self.admin, self.debug, self.metadata.listener)
 

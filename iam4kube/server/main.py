@@ -11,6 +11,7 @@ from iam4kube.kube.client import KubeClient
 from iam4kube.kube.configuration import find_configuration
 from iam4kube.kube.errors import KubeConfigError
 from iam4kube.runtime.clock import Now, utc_now
+from iam4kube.runtime.garbage import freeze_until
 from iam4kube.runtime.lifecycle import run, run_stop_steps, stop_on_signals
 from iam4kube.runtime.logs import configure_logging
 from iam4kube.runtime.metrics import new_registry
@@ -42,6 +43,7 @@ def serve(settings: ServerSettings, environ: Mapping[str, str]) -> int:
 async def _serve(settings: ServerSettings, environ: Mapping[str, str]) -> None:
     with stop_on_signals() as stop:
         async with open_replica(settings, environ) as replica, Supervisor() as tasks:
+            tasks.start("garbage", freeze_until(lambda: replica.synced))
             await replica.start(tasks)
             await stop.wait()
             await run_stop_steps(replica.stop_steps())

@@ -1,0 +1,31 @@
+"""The garbage collector does not walk what lives as long as the process."""
+
+import asyncio
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from iam4kube.runtime.garbage import PERIOD, freeze_until
+
+
+@pytest.fixture(autouse=True)
+def _thawed() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.looptime
+async def test_tables_that_fill_are_left_out_of_collections() -> None:
+    """Objects made before and while the tables fill are frozen; those made afterwards are collected as ever."""
+    settled = False
+    task = asyncio.create_task(freeze_until(lambda: settled))
+    await asyncio.sleep(PERIOD / 2)
+    table = [[number] for number in range(1000)]
+    settled = True
+    await asyncio.sleep(PERIOD)
+    later = [[number] for number in range(1000)]
+    walked = {id(each) for each in gc.get_objects()}
+    task.cancel()
+    assert not walked & {id(each) for each in table}
+    assert walked >= {id(each) for each in later}
