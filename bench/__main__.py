@@ -106,10 +106,13 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := set(arguments.measurements) - set(_MEASUREMENTS):
         parser.error(f"no such measurement: {', '.join(sorted(unknown))}")
+    busy = os.getloadavg()[0]
     pin(OTHER_CORE)
     sections = run(measure(arguments.measurements or _MEASUREMENTS, QUICK if arguments.quick else WHOLE))
     cores = "a core each for server and load" if SERVER_CORE != OTHER_CORE else "ONE CORE FOR ALL: bars do not apply"
-    print(f"{os.cpu_count()} cores, {cores}\n")
+    print(
+        f"{os.cpu_count()} cores, {cores}; load of the machine before: {busy:.1f}, which raises every 99th percentile\n"
+    )
     print(table(sections))
     return 0
 
