@@ -164,6 +164,16 @@ async def test_case_19_head_is_get_without_the_body(path: str) -> None:
         assert {**head.headers, "date": ""} == {**get.headers, "date": ""}
 
 
+async def test_case_19_a_head_leaves_its_connection_usable() -> None:
+    """Not a byte of the body is sent, or the next answer would begin with it."""
+    async with metadata_server() as server:
+        client = await server.connect()
+        for _ in range(3):
+            assert (await client.ask("HEAD", ROLES + "orders")).body == b""
+            assert (await client.ask("GET", ROLES)).text == "orders"
+        await client.close()
+
+
 @pytest.mark.parametrize("version", ["1.0", "2009-04-04", "2021-07-15", "anything"])
 async def test_case_19_every_version_is_the_latest(version: str) -> None:
     """Older tools pin one."""

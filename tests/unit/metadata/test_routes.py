@@ -57,6 +57,7 @@ def test_what_exists(path: str, route: Route) -> None:
         "/latest/meta-data/iam/info%00",
         "/latest/meta-data/iam/%ff",
         "latest/meta-data/iam/info",
+        "x/latest/meta-data/iam/info",
         "http://169.254.169.254/latest/meta-data/iam/info",
         "/latest/meta-data/iam/security-credentials/" + "a" * 10_000,
     ],
