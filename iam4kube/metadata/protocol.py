@@ -68,6 +68,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Count it no longer."""
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # after a reset uvicorn leaves the timer, and with it the whole connection
         self.guard.unfinished.stop(self)
         self.guard.unsent.stop(self)
         if self._address is not None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import socket
+import struct
 from functools import partial
 
 import pytest
@@ -335,6 +336,19 @@ async def test_a_client_that_takes_in_nothing_is_ended() -> None:
         client.writer.transport.abort()
         await client.close()
         assert await still_serves(server)
+
+
+async def test_a_reset_connection_is_forgotten_at_once() -> None:
+    """Some clients reset every connection: a timer must not keep thousands of them for a minute."""
+    async with metadata_server() as server:
+        client = await server.connect()
+        assert (await client.ask("GET", ROLES)).status == 200
+        (connection,) = server.listener.state.connections
+        client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await client.close()
+        await wait_until(lambda: len(server.guard.quota) == 0)
+
+        assert connection.timeout_keep_alive_task is None
 
 
 def answered_or_stuck(server: MetadataServer, answers: int) -> bool:
