@@ -1,4 +1,4 @@
-"""From the JSON of one object to its flat struct: about 20 µs for a Pod of 7.7 kB.
+"""From the JSON of one object to its flat struct: 6 µs and 0.5 kB for a Pod of 8.6 kB.
 
 The client's typed models take 925 µs and 58 kB a pod. Here msgspec reads the fields that `wire` names and
 skips the rest, and strings that repeat from pod to pod are interned. An object that is not what its kind

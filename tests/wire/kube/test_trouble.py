@@ -167,6 +167,21 @@ async def test_an_unchanged_configuration_keeps_its_connections(api: KubernetesA
     assert api.count("watch", "pods") == 1
 
 
+async def test_an_open_watch_outlives_a_new_token(api: KubernetesApi, kubeconfig: Path) -> None:
+    """New requests use the new token at once; the watch that is open goes on to its own end."""
+    source = Kubeconfig(paths=(kubeconfig,), reload_every=5)
+    async with KubeClient(source, user_agent="test") as client, watching(client, PODS) as watch:
+        await watch.handler.until(lambda: watch.reflector.synced)
+        await asyncio.sleep(1)
+        api.kubeconfig(kubeconfig, token=api.tokens.issue())
+        api.tokens.revoke(api.token)
+        await asyncio.sleep(20)
+        assert await client.get(PODS, namespace="default", name="web") is None
+        api.create(pod("web", addresses=[]))
+        await watch.handler.until(lambda: watch.handler.told == ["+web"])
+        assert api.count("watch", "pods") == 1
+
+
 async def test_a_broken_configuration_later_keeps_the_last_one(
     api: KubernetesApi, kubeconfig: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
