@@ -166,7 +166,7 @@ class OperatorSettings:
         "127.0.0.1:9091",
         parse=listen_address,
         metavar="ADDRESS",
-        help="Where /debug/state is: no secrets, but it names every pod's role. Loopback unless told otherwise.",
+        help="Where /debug/state is: the replica's state in numbers, no secrets. Loopback unless told otherwise.",
     )
     ready_when: str = setting(
         "all",
