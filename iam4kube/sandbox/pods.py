@@ -42,9 +42,7 @@ class LoopbackPod:
     ) -> None:
         if self._listener is not None:
             self._listener.close()
-        connections = list(self._connections)
-        for connection in connections:
-            connection.cancel()
+        connections = self.cut()
         await asyncio.gather(*connections, return_exceptions=True)
 
     @property
@@ -54,6 +52,13 @@ class LoopbackPod:
             raise RuntimeError("the pod has not been started")
         host, port = self._listener.sockets[0].getsockname()
         return f"http://{host}:{port}"
+
+    def cut(self) -> list[asyncio.Task[None]]:
+        """End every connection under way, and return what ends with them. New ones are forwarded as before."""
+        connections = list(self._connections)
+        for connection in connections:
+            connection.cancel()
+        return connections
 
     def environment(self, variables: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of a process in this pod: of AWS only the metadata endpoint, no proxies; and `variables`."""

@@ -26,6 +26,7 @@ NOBODY_TOKEN = "the-token-of-somebody-without-permissions"
 NOBODY = "nobody"
 _START_SECONDS = 60.0  # three on an idle machine
 _STOP_SECONDS = 20.0
+_EXPIRY_LEEWAY = 60  # seconds after its expiry for which the API server takes a token: go-jose's DefaultLeeway
 
 
 class ControlPlane:
@@ -143,7 +144,8 @@ class ControlPlane:
         account = self.request("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}")
         now = int(time.time())
         uid = account["metadata"]["uid"]
-        return self._signer.sign(namespace=namespace, name=name, uid=uid, issued=now, expires=now + int(lifetime))
+        expires = now + int(lifetime) - _EXPIRY_LEEWAY
+        return self._signer.sign(namespace=namespace, name=name, uid=uid, issued=now, expires=expires)
 
     def grant(self, rules: Sequence[Mapping[str, Sequence[str]]], *, namespace: str, account: str) -> None:
         """Let a ServiceAccount do what these rules of a ClusterRole say, in the whole cluster, and nothing else."""
@@ -164,12 +166,13 @@ class ControlPlane:
         answer = self.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
         return bool(answer["status"]["allowed"])
 
-    def kubeconfig(self, path: Path, *, token: str = ADMIN_TOKEN) -> Path:
-        """Write a kubeconfig for whoever has this token."""
+    def kubeconfig(self, path: Path, *, token: str = ADMIN_TOKEN, port: int | None = None) -> Path:
+        """Write a kubeconfig for whoever has this token; `port` is a forwarder's, or the API server's own."""
+        url = f"https://127.0.0.1:{port or self.port}"
         config = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "test", "cluster": {"server": self.url, "certificate-authority": str(self.ca_file)}}],
+            "clusters": [{"name": "test", "cluster": {"server": url, "certificate-authority": str(self.ca_file)}}],
             "users": [{"name": "client", "user": {"token": token}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "client"}}],
             "current-context": "test",

@@ -24,6 +24,7 @@ from iam4kube.runtime.clock import utc_now
 from iam4kube.sandbox.kubernetes import objects
 from iam4kube.sandbox.sts.server import Sts
 from tests.support.controlplane import ADMIN_TOKEN, ControlPlane
+from tests.support.metadata import ROLES
 from tests.support.world import ReplicaProcess, replica_environment, replica_flags, role_arn, running_replica
 
 SERVER = "iam4kube"
@@ -61,6 +62,15 @@ async def eventually(condition: Callable[[], Awaitable[object]], *, seconds: flo
             await asyncio.sleep(_POLL)
 
 
+async def until_listed(replica: ReplicaProcess, address: str, role: str, *, seconds: float = 20.0) -> None:
+    """Wait until a pod gets this role, or none for an empty one. Raises `TimeoutError`."""
+
+    async def is_listed() -> bool:
+        return (await replica.ask("GET", ROLES, address)).text == role
+
+    await eventually(is_listed, seconds=seconds)
+
+
 class RealCluster:
     """One test's part of a cluster, and an STS. Use it with `async with`."""
 
@@ -72,9 +82,13 @@ class RealCluster:
         self.home = f"iam4kube-{self._number}"
         """The namespace of the server's ServiceAccount."""
         self.node = f"node-{self._number}"
+        self.node_address = self.address(0xFF01)
         self.kubeconfig = folder / "kubeconfig"
         self._key_file = folder / "token-keys.json"
         self._stack = AsyncExitStack()
+        self.port = control_plane.port
+        """Where the next kubeconfig says that the API server is."""
+        self._token = ""
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
@@ -84,7 +98,7 @@ class RealCluster:
         for namespace in (self.shop, self.finance, self.home):
             await self.ask("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
         await self.add_account(SERVER, namespace=self.home)
-        await self.ask("POST", "/api/v1/nodes", objects.node(self.node, addresses=[self.address(0xFF01)]))
+        await self.ask("POST", "/api/v1/nodes", objects.node(self.node, addresses=[self.node_address]))
         return self
 
     async def __aexit__(
@@ -171,8 +185,14 @@ class RealCluster:
 
     async def write_kubeconfig(self, *, lifetime: float = 3600.0) -> None:
         """A kubeconfig with a new token of the server's ServiceAccount, valid for so many seconds."""
-        token = await asyncio.to_thread(self.control_plane.token, self.home, SERVER, lifetime=lifetime)
-        self.control_plane.kubeconfig(self.kubeconfig, token=token)
+        self._token = await asyncio.to_thread(self.control_plane.token, self.home, SERVER, lifetime=lifetime)
+        self.control_plane.kubeconfig(self.kubeconfig, token=self._token, port=self.port)
+
+    async def token_is_refused(self) -> bool:
+        """Whether the API server does not know the kubeconfig's token any more."""
+        headers = {"Authorization": f"Bearer {self._token}"}
+        async with self._session.get("/api/v1/pods?limit=1", headers=headers) as response:
+            return response.status == 401
 
     @asynccontextmanager
     async def replica(self, *flags: str, ready: bool = True) -> AsyncIterator[ReplicaProcess]:
