@@ -10,12 +10,13 @@ from typing import NewType
 
 import msgspec
 
+from iam4kube.kube.decoding import EXTERNAL_ID_ANNOTATION, ROLE_ARN_ANNOTATION
+
 RoleArn = NewType("RoleArn", str)
 ExternalId = NewType("ExternalId", str)
 SessionName = NewType("SessionName", str)
 
-ROLE_ANNOTATION = "iam.amazonaws.com/roleArn"
-EXTERNAL_ID_ANNOTATION = "iam.amazonaws.com/roleExternalId"
+ROLE_ANNOTATION = ROLE_ARN_ANNOTATION
 
 SESSION_NAME_LIMIT = 64  # AssumeRole: RoleSessionName is 2 to 64 characters of [\w+=,.@-]
 _DIGEST_DIGITS = 16

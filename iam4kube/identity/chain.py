@@ -85,6 +85,8 @@ class Chain:
         unconfirmed = self._unconfirmed(pod)
         if unconfirmed is not None:
             return unconfirmed
+        if not pod.service_account:
+            return NoRole(Reason.NO_SERVICE_ACCOUNT, pod)
         binding = self._binding_of(pod, address)
         if not isinstance(binding, Binding):
             return binding

@@ -23,6 +23,8 @@ class Reason(StrEnum):
     """Cut off from the API server for longer than `--max-stale`."""
     # No role.
     NO_ANNOTATION = "no_annotation"
+    NO_SERVICE_ACCOUNT = "no_service_account"
+    """A static pod: the kubelet's mirror of it has none, and never will."""
     INVALID_ROLE = "invalid_role"
     STS_REFUSES = "sts_refuses"
     # Unavailable: may be different a moment later.

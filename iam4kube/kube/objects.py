@@ -16,16 +16,6 @@ Address = NewType("Address", str)
 """An IP address in canonical text; IPv4-mapped IPv6 addresses are IPv4."""
 
 
-class ObjectKey(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
-    """Namespace and name. The namespace of a cluster-scoped object is empty."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}" if self.namespace else self.name
-
-
 class Pod(msgspec.Struct, frozen=True, gc=False):
     """What identity needs of a Pod."""
 

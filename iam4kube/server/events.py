@@ -107,6 +107,11 @@ def _warning(answer: NoRole) -> tuple[EventReason, str]:
         )
     if answer.reason is Reason.INVALID_ROLE:
         return EventReason.INVALID_ROLE, f"ServiceAccount {account}: {answer.detail}"
+    if answer.reason is Reason.NO_SERVICE_ACCOUNT:
+        return (
+            EventReason.NO_ROLE,
+            "The pod asks for AWS credentials, and a static pod has no ServiceAccount to name its role",
+        )
     return EventReason.NO_ROLE, (
         f"The pod asks for AWS credentials, and its ServiceAccount {account} has no role: "
         f"annotate it with {ROLE_ANNOTATION}"

@@ -235,6 +235,13 @@ async def test_a_service_account_that_is_not_known_yet_is_waited_for(cluster: Cl
     assert outcome.reason == Reason.UNKNOWN_SERVICE_ACCOUNT
 
 
+async def test_a_static_pod_has_no_service_account_and_so_no_role_at_once(cluster: Cluster) -> None:
+    """The kubelet's mirror of it names none: there is nothing to wait for."""
+    asker = pod("proxy-node-1", ASKER, service_account="")
+    cluster.deliver(asker)
+    assert who(cluster) == NoRole(Reason.NO_SERVICE_ACCOUNT, asker)
+
+
 async def test_an_annotation_set_a_moment_ago_is_found_by_a_live_read(cluster: Cluster) -> None:
     """The watch has not delivered it yet."""
     cluster.deliver(account(role_arn=None))
