@@ -4,8 +4,8 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from bench.sync import sync
 from iam4kube.kube.client import KubeClient
 from iam4kube.kube.configuration import Kubeconfig
 from iam4kube.runtime.lifecycle import run
+from tests.support.controlplane import ControlPlane
 
 _MEASUREMENTS = ("warm", "cold", "sync")
 # So that the measurement does not wait for prefetch, which is limited to 10 calls a second for AWS's sake.
@@ -54,6 +55,10 @@ async def measure(wanted: Sequence[str], effort: Effort) -> list[Section]:
                         sections.append((f"warm, load by {generator()}", await _warm(server, effort, folder)))
                     if "cold" in wanted:
                         sections.append(("cold, against the emulated API server", await _cold(server, cluster, effort)))
+            if "cold" in wanted and "KUBEBUILDER_ASSETS" in os.environ:
+                with _control_plane(Path(os.environ["KUBEBUILDER_ASSETS"]), folder) as real:
+                    async with _populated(real, environ, folder) as (server, cluster):
+                        sections.append(("cold, against a real API server", await _cold(server, cluster, effort)))
             if "sync" in wanted:
                 figures = await sync(share=effort.sync_share, environ=environ, folder=folder)
                 sections.append(("sync, from an API that makes its lists as it is asked", figures))
@@ -82,6 +87,15 @@ async def _world(folder: Path) -> AsyncIterator[tuple[str, Mapping[str, str]]]:
     async with process(["bench.world", str(folder)], core=OTHER_CORE, log=log) as child:
         said: Any = await first_line(child, log)
         yield said["kubeconfig"], said["environ"]
+
+
+@contextmanager
+def _control_plane(assets: Path, folder: Path) -> Iterator[str]:
+    """A real API server, as the tests use it: its kubeconfig."""
+    own = folder / "control-plane"
+    own.mkdir()
+    with ControlPlane(assets, own) as control_plane:
+        yield str(control_plane.kubeconfig(own / "kubeconfig"))
 
 
 @asynccontextmanager

@@ -90,6 +90,12 @@ async def _end(child: asyncio.subprocess.Process) -> None:
         await child.wait()
 
 
+def processor_seconds(pid: int) -> float:
+    """Processor time that a process has used so far, in user and kernel mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
 def resident_mebibytes(pid: int) -> tuple[float, float]:
     """Memory of a process that is resident now, and the most that ever was."""
     fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
