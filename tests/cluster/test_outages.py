@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -30,20 +30,24 @@ async def severable(cluster: RealCluster, *, lifetime: float = 3600.0) -> AsyncI
 
 
 async def test_credentials_are_served_while_the_api_server_is_killed_and_restarted(permitted: RealCluster) -> None:
-    """An SDK that asks all the time notices nothing; a pod made afterwards is answered, and told so."""
+    """An SDK that asks all the time notices nothing; afterwards a new pod is answered, and a new replica gets ready."""
     cluster, orders, late = permitted, permitted.address(1), permitted.address(2)
     await cluster.add_pod("orders", address=orders)
     async with (
         cluster.replica() as replica,
         asking(orders, port=replica.ports.metadata, sts=cluster.sts) as sdk,
+        AsyncExitStack() as stack,
     ):
         async with cluster.without_api_server():
             await replica.until(lambda: replica.logged("List or watch failed", verb="watch"))
             await sdk.more()
             assert (await replica.admin("/readyz")).status == 200
+            begun = await stack.enter_async_context(cluster.replica(ready=False))
         await cluster.add_pod("late", address=late)
         await until_listed(replica, late, "late")
         await eventually(lambda: cluster.events("late"))
+        await begun.become_ready()
+        assert (await begun.credentials(late))["Code"] == "Success"
         await sdk.more()
         assert sdk.distinct == [{"arn": cluster.arn("orders")}]
 

@@ -36,3 +36,5 @@ async def test_a_replica_knows_every_object_when_it_is_ready(permitted: RealClus
                 answered = await replica.ask("GET", ROLES, cluster.address(index))
             assert answered.text == f"account-{index % ACCOUNTS}"
         assert await replica.metric('iam4kube_watch_list_seconds_count{resource="pods"}') == 1
+        for resource in known:
+            assert await replica.metric(f'iam4kube_watch_odd_objects_total{{resource="{resource}"}}') == 0

@@ -159,9 +159,19 @@ class RealCluster:
         await self.add_account(name, arn=role_arn(name), namespace=namespace)
         await self.run_pod(name, address=address, namespace=namespace)
 
-    async def delete_pod(self, name: str) -> None:
-        """A pod of the shop is gone at once."""
-        await self.ask("DELETE", f"/api/v1/namespaces/{self.shop}/pods/{name}?gracePeriodSeconds=0")
+    async def restart_containers(self, name: str, *, address: str) -> None:
+        """The kubelet writes a pod's status anew, with other containers in it."""
+        image = f"registry.example/{name}:1.4.2"
+        status = objects.pod_status(image=image, addresses=[address], phase="Running", restarts=1)
+        await self.patch(f"/api/v1/namespaces/{self.shop}/pods/{name}/status", {"status": status})
+
+    async def reboot_node(self) -> None:
+        """The kubelet comes back and writes the node's status first, with a new boot ID."""
+        await self.patch(f"/api/v1/nodes/{self.node}/status", {"status": {"nodeInfo": {"bootID": "the-second"}}})
+
+    async def delete_pod(self, name: str, *, grace: int = 0) -> None:
+        """Delete a pod of the shop; without `grace` (in seconds) it is gone at once, as when its kubelet agrees."""
+        await self.ask("DELETE", f"/api/v1/namespaces/{self.shop}/pods/{name}?gracePeriodSeconds={grace}")
 
     async def events(self, pod: str, *, namespace: str = "") -> list[Event]:
         """What `kubectl describe` shows of a pod."""
