@@ -82,12 +82,13 @@ class Chain:
         node = self._nodes.get(pod.node)
         if node is None:
             return Pending(Reason.UNKNOWN_NODE, (node_key(pod.node), address_key(address)))
-        unconfirmed = self._unconfirmed(pod)
+        stale = self._freshness.age() > STALE_AFTER
+        unconfirmed = self._unconfirmed(pod) if stale else None
         if unconfirmed is not None:
             return unconfirmed
         if not pod.service_account:
             return NoRole(Reason.NO_SERVICE_ACCOUNT, pod)
-        binding = self._binding_of(pod, address)
+        binding = self._binding_of(pod, address, stale=stale)
         if not isinstance(binding, Binding):
             return binding
         if binding.role is None or binding.key is None:
@@ -165,36 +166,29 @@ class Chain:
         node = self._nodes.get(pod.node)
         return pod.deletion is None, node is not None and node.ready
 
-    @property
-    def _is_stale(self) -> bool:
-        return self._freshness.age() > STALE_AFTER
-
     def _unconfirmed(self, pod: Pod) -> Refused | Open | None:
         """What stands between a known pod and its role while the watches are silent; None if nothing."""
-        if not self._is_stale or self._confirmations.pod(pod) is not None:
+        if self._confirmations.pod(pod) is not None:
             return None
         if not self._confirmations.api_is_down:
             return ConfirmPods((pod,))
         return Refused(Reason.STALE, pod) if self._freshness.age() > self._max_stale else None
 
-    def _binding_of(self, pod: Pod, address: Address) -> Binding | Open:
+    def _binding_of(self, pod: Pod, address: Address, *, stale: bool) -> Binding | Open:
         """What the pod's ServiceAccount names, confirmed where the watch may be behind."""
         remembered = self._confirmations.account(namespace=pod.namespace, name=pod.service_account)
         if remembered is not None and remembered.answered:
             binding = None if remembered.found is None else self._accounts.bind(remembered.found)
         else:
             binding = self._accounts.get(namespace=pod.namespace, name=pod.service_account)
-        if remembered is None and not self._confirmations.api_is_down and self._needs_confirming(binding):
+        # An annotation may have been set a moment ago; a silent watch may have missed anything.
+        doubtful = stale or (binding is not None and binding.role is None and not binding.problem)
+        if doubtful and remembered is None and not self._confirmations.api_is_down:
             return ConfirmAccount(pod.namespace, pod.service_account)
         if binding is None:
             account = account_key(namespace=pod.namespace, name=pod.service_account)
             return Pending(Reason.UNKNOWN_SERVICE_ACCOUNT, (account, address_key(address)))
         return binding
-
-    def _needs_confirming(self, binding: Binding | None) -> bool:
-        """An annotation may have been set a moment ago; a silent watch may have missed anything."""
-        without_role = binding is not None and binding.role is None and not binding.problem
-        return without_role or self._is_stale
 
     def _without_role(self, pod: Pod, binding: Binding) -> NoRole:
         if binding.problem:

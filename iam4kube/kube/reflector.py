@@ -108,6 +108,11 @@ class Reflector(Generic[T]):
         """
         return asyncio.get_running_loop().time() - self._heard_at
 
+    @property
+    def heard_at(self) -> float:
+        """The loop time at which `age` was zero; minus infinity before the first complete list."""
+        return self._heard_at
+
     async def run(self) -> Never:
         """List, watch, and begin again, whatever happens."""
         while True:
