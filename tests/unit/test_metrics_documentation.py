@@ -9,6 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
+from iam4kube.identity.outcomes import Reason
+from iam4kube.metadata.tokens import Flaw
 from iam4kube.runtime.metrics import new_registry
 from iam4kube.runtime.settings import load
 from iam4kube.server import main
@@ -64,6 +66,13 @@ async def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Collector
         await _ask(replica.admin.port, "/livez")
         await replica.admin.stop(1.0)
     return registry
+
+
+def test_page_explains_every_reason_of_a_refusal() -> None:
+    """Whoever sees a reason on a dashboard finds it here."""
+    (row,) = (line for line in PAGE.read_text().splitlines() if line.startswith("| `iam4kube_metadata_refusals_total`"))
+    explained = set(re.findall(r"`(\w+)`", row))
+    assert {*map(str, Reason), *map(str, Flaw)} - explained == set()
 
 
 async def test_page_and_registry_agree(registry: CollectorRegistry) -> None:
