@@ -49,7 +49,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _address: Address | None = None
     """Who is at the other end; None while the connection is not admitted."""
     _head_arriving = True
-    _head_bytes = 0
+    _raw_bytes = 0
+    """Received of the current head, or since it: headers can follow a body as well, and the parser keeps them."""
     _body_bytes = 0
     _requests_in_chunk = 0
 
@@ -80,12 +81,12 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
+        self.guard.unfinished.start(self)  # by any byte: line ends before a request are none of the parser's messages
         self._requests_in_chunk = 0
-        if self._head_arriving:
-            self._head_bytes += len(data)
-            if self._head_bytes > self.guard.limits.head_bytes:
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large")
-                return
+        self._raw_bytes += len(data)
+        if self._raw_bytes > self.guard.limits.head_bytes:
+            self._refuse_size()
+            return
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -104,7 +105,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Answer at once, or start the application, or queue the request behind the one that is being answered."""
         self._head_arriving = False
-        self._head_bytes = 0
+        self._raw_bytes = 0
         self._requests_in_chunk += 1
         if max(self._requests_in_chunk, len(self.pipeline)) > self.guard.limits.pipelined:
             self._refuse(HTTPStatus.BAD_REQUEST, "too_many_pipelined")
@@ -170,6 +171,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request has arrived as a whole."""
         self._head_arriving = True
+        self._raw_bytes = 0
         self.guard.unfinished.stop(self)
         if self._unanswered() is not None:
             super().on_message_complete()
@@ -189,6 +191,12 @@ class GuardedProtocol(HttpToolsProtocol):
         """End the connection without a word."""
         self.guard.metrics.ended(reason)
         self.transport.abort()
+
+    def _refuse_size(self) -> None:
+        if self._head_arriving:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large")
+        else:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large")
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
         """Answer with an empty error, in place of whatever was being answered, and close."""

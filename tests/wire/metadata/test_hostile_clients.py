@@ -141,6 +141,24 @@ async def test_a_head_that_grows_for_ever_ends_at_its_bound() -> None:
         assert 140 < headers < 1000
 
 
+@pytest.mark.parametrize("trailer", [b"X-One-More: " + b"a" * 100 + b"\r\n", b"a" * 100])
+async def test_what_follows_a_body_ends_at_its_bound(trailer: bytes) -> None:
+    """Trailing headers, many or one that never ends: the parser would keep all of them."""
+    async with metadata_server() as server:
+        client = await server.connect()
+        client.send(b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await client.reply()
+        client.send(b"0\r\nX-Trailer: ")
+        sent = 0
+        while not ended(server, "body_too_large"):
+            client.send(trailer)
+            sent += 1
+            await asyncio.sleep(0.0001)
+        await client.close()
+        assert 140 < sent < 1000
+        assert await still_serves(server)
+
+
 @pytest.mark.parametrize(
     "beginning",
     [b"", b"G", b"GET / HTTP/1.1\r\nHost: x\r\n", b"POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc"],
@@ -167,6 +185,19 @@ async def test_slow_loris_gains_nothing_by_dripping() -> None:
         await asyncio.gather(first.close(), later.close())
 
         assert ended(server, "request_too_slow") == 2
+
+
+async def test_line_ends_before_a_request_do_not_keep_its_connection() -> None:
+    """They are allowed, and begin no request: neither the idle time nor a request's would end such a connection."""
+    async with metadata_server(MetadataServer(connection_limits=HASTY, keep_alive=0.2)) as server:
+        client = await server.connect()
+        assert (await client.ask("GET", ROLES)).status == 200
+        client.send(b"\r\n")
+        async with asyncio.timeout(2):
+            assert await client.rest() == b""
+        await client.close()
+
+        assert ended(server, "request_too_slow") == 1
 
 
 async def drip(client: Client) -> None:
