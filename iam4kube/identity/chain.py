@@ -4,6 +4,7 @@ The rows of the design's table, in its order. No row guesses: what the tables ca
 live read, and refused if that does not settle it either.
 """
 
+from collections.abc import Hashable
 from typing import Protocol
 
 from iam4kube.identity.accounts import AccountTable, Binding
@@ -116,15 +117,29 @@ class Chain:
             return Refused(Reason.NODE_ADDRESS)
         candidates = self._candidates(address)
         if not candidates:
-            return Pending(Reason.UNKNOWN_ADDRESS, (address_key(address),))
+            return Pending(Reason.UNKNOWN_ADDRESS, self._keys_of(address))
         for pod in candidates:
             if pod.host_network:
                 return Refused(Reason.NODE_ADDRESS, pod)
+        if self._has_newer_claim(candidates[-1], address):
+            return Pending(Reason.UNKNOWN_ADDRESS, (address_key(address),))
         return candidates[0] if len(candidates) == 1 else self._settle(candidates, address)
+
+    def _keys_of(self, address: Address) -> tuple[Hashable, ...]:
+        """What could make the address somebody's: a claim on it, or that the node of one it has comes back."""
+        return (address_key(address), *{node_key(pod.node) for pod in self._pods.claims(address)})
 
     def _candidates(self, address: Address) -> list[Pod]:
         views = (self._view(pod) for pod in self._pods.claims(address) if not self._pods.is_void(pod))
         return [pod for pod in views if pod is not None and self._may_hold(pod, address)]
+
+    def _has_newer_claim(self, pod: Pod, address: Address) -> bool:
+        """Whether the newest claim is another pod's, void or run out as it may be.
+
+        Since that one held the address, `pod` holds it no longer: an answer is for whoever claims it next.
+        """
+        claims = self._pods.claims(address)
+        return len(claims) > 1 and self._pods.are_ordered(address) and claims[-1].uid != pod.uid
 
     def _view(self, pod: Pod) -> Pod | None:
         """The pod as a live read has shown it, where there was one; None if it is gone."""

@@ -122,9 +122,9 @@ class Confirmations:
     async def confirm(self, what: ConfirmPods | ConfirmAccount) -> bool:
         """Read what is asked for and remember it; the caller then evaluates again.
 
-        False when there was no room for the read: the caller cannot be certain in time. A ServiceAccount
-        whose namespace has used up its share is remembered as unanswered instead, because "no role" is
-        then the answer.
+        False when there was no room to read a pod: the caller cannot be certain in time. A ServiceAccount that
+        there is no room to read, or whose namespace has used up its share, is remembered as unanswered instead:
+        the watch's word is then the answer, so that pods without a role do not depend on the API server.
         """
         if isinstance(what, ConfirmAccount):
             return await self._confirm_account(what)
@@ -136,14 +136,15 @@ class Confirmations:
 
     async def _confirm_account(self, what: ConfirmAccount) -> bool:
         key = _account_key(what.namespace, what.name)
-        if key not in self._flights and not self._account_limiter.try_take(what.namespace):
+        flight: _Flight | None = None
+        if key in self._flights or self._account_limiter.try_take(what.namespace):
+            flight = self._fly(key, "service_account", self._account_read(what))
+        else:
             self._reads.labels("service_account", "limited").inc()
-            self._remember(key, Remembered[ServiceAccount](found=None, answered=False, expires=self._in(1.0)))
-            return True
-        flight = self._fly(key, "service_account", self._account_read(what))
         if flight is None:
-            return False
-        await asyncio.shield(flight.done)
+            self._remember(key, Remembered[ServiceAccount](found=None, answered=False, expires=self._in(1.0)))
+        else:
+            await asyncio.shield(flight.done)
         return True
 
     def _pod_read(self, pod: Pod) -> Callable[[], Awaitable[Pod | None]]:

@@ -491,6 +491,8 @@ class Model:
         known = self.watches[Pod].delivered(("shop", asker.name))
         if not isinstance(known, Pod) or known.uid != asker.uid:
             return False
+        if (known.uid, known.status_mark) in self._void:
+            return False  # it claimed the address under an earlier boot, and has said nothing since
         return asker.address in known.addresses and known.status_mark == asker.writes and asker.writes > 0
 
     def _is_predecessor(self, claim: Pod) -> bool:

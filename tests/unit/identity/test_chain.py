@@ -118,7 +118,23 @@ async def test_pods_of_a_deleted_node_are_not_candidates(cluster: Cluster) -> No
     """The instance is gone; its addresses are free to be given away."""
     cluster.deliver(pod("orders-1", ASKER))
     cluster.deliver_deletion(node("node-1", "192.168.0.1"))
-    assert who(cluster) == Pending(Reason.UNKNOWN_ADDRESS, (("address", ASKER),))
+    outcome = cluster.chain.evaluate(ASKER)
+    assert isinstance(outcome, Pending)
+    assert outcome.reason is Reason.UNKNOWN_ADDRESS
+
+
+async def test_a_pod_whose_node_comes_back_is_answered_then(cluster: Cluster) -> None:
+    """A node's object deleted by mistake is made anew by its kubelet, and its pods' objects never change."""
+    cluster.deliver(pod("orders-1", ASKER))
+    cluster.deliver_deletion(node("node-1", "192.168.0.1"))
+    outcome = cluster.chain.evaluate(ASKER)
+    assert isinstance(outcome, Pending)
+    waiting = asyncio.create_task(cluster.waits.wait(outcome.on))
+    await asyncio.sleep(0)
+    cluster.deliver(node("node-1", "192.168.0.1"))
+    async with asyncio.timeout(0.001):
+        await waiting
+    assert who(cluster) == "orders-1"
 
 
 async def test_a_node_that_is_not_seen_yet_is_waited_for(cluster: Cluster) -> None:
@@ -190,6 +206,15 @@ async def test_a_pod_that_stays_does_not_beat_a_terminating_one_whose_claim_is_n
     assert await confirmed(cluster) == Unavailable(Reason.AMBIGUOUS)
     cluster.deliver(pod("orders-1", ASKER, status_mark=1))  # its kubelet has written again: it holds the address
     assert who(cluster) == "orders-1"
+
+
+async def test_an_older_claim_does_not_come_back_when_a_newer_one_becomes_void(cluster: Cluster) -> None:
+    """The newer claim is proof that the older one's pod had lost the address."""
+    cluster.deliver(node("node-2"), pod("orders-1", ASKER), pod("orders-2", ASKER, node="node-2"))
+    cluster.deliver(node("node-2", boot_id="boot-2"))
+    assert who(cluster) == Pending(Reason.UNKNOWN_ADDRESS, (("address", ASKER),))
+    cluster.deliver(pod("orders-2", ASKER, node="node-2", status_mark=1), pod("orders-1", ASKER, finished=True))
+    assert who(cluster) == "orders-2"
 
 
 async def test_of_two_claims_from_one_list_not_terminating_alone_settles_nothing(cluster: Cluster) -> None:
