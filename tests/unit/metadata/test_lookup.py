@@ -231,6 +231,20 @@ async def test_an_annotation_set_a_moment_ago_costs_one_read_however_many_ask(as
     assert {getattr(answer, "reason", None) for answer, _ in answers} == {Reason.NO_CREDENTIALS_YET}
 
 
+async def test_pods_without_a_role_need_no_room_for_a_live_read(asking: Asking) -> None:
+    """100 namespaces ask at once: 64 reads, and the watch's word for the others instead of a 503."""
+    asking.cluster.api.delay = 0.1
+    addresses = [Address(f"10.1.0.{last}") for last in range(100)]
+    for number, address in enumerate(addresses):
+        namespace = f"tenant-{number}"
+        bare = account(namespace=namespace, role_arn=None)
+        asking.cluster.api.put(bare)
+        asking.cluster.deliver(bare, pod("web", address, namespace=namespace))
+    answers = await asyncio.gather(*(asking.lookup.answer(address, deadline=1) for address in addresses))
+    assert len(asking.cluster.api.reads) == 64
+    assert {getattr(answer, "reason", None) for answer in answers} == {Reason.NO_ANNOTATION}
+
+
 async def test_live_reads_are_bounded_and_who_finds_no_room_is_not_answered(asking: Asking) -> None:
     """Ambiguous claims on 200 addresses at once: 64 reads, and the rest unavailable at once, not guessed."""
     asking.cluster.api.delay = 0.1
