@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import msgspec
 
 from bench.client import ask
 from bench.figures import Figure
-from bench.processes import OTHER_CORE, free_port, process, resident_mebibytes
+from bench.processes import OTHER_CORE, free_port, main_thread_seconds, process, resident_mebibytes
 from bench.server import GET_TOKEN, Server, serving
 from bench.waiting import until_listening
 
@@ -19,6 +20,14 @@ _LOOPBACK = "127.0.0.1"
 _PROBE_PAUSE = 0.001
 _POLL_SECONDS = 0.1
 _BOUND = 120.0
+
+
+class _Wait(NamedTuple):
+    """A request for a token. On a machine that is busy otherwise, only the second says what the server did."""
+
+    seconds: float
+    processor_time: float
+    """That the event loop used meanwhile, in seconds: it is what such a wait takes on an idle machine."""
 
 
 async def sync(*, share: float, environ: Mapping[str, str], folder: Path) -> list[Figure]:
@@ -31,7 +40,7 @@ async def sync(*, share: float, environ: Mapping[str, str], folder: Path) -> lis
         kubeconfig = _kubeconfig(folder / "bulk-kubeconfig", port)
         async with serving(kubeconfig=str(kubeconfig), environ=environ, folder=folder) as server:
             await until_listening(server.port)
-            seconds, longest = await _watch_it_sync(server)
+            seconds, waits = await _watch_it_sync(server)
             now, most = resident_mebibytes(server.process.pid)
     whole = share >= 1
     title = f"{pods:,} pods, {accounts:,} ServiceAccounts, {nodes:,} nodes"
@@ -39,31 +48,38 @@ async def sync(*, share: float, environ: Mapping[str, str], folder: Path) -> lis
         Figure(name=f"{title}: synced in", value=seconds, unit="s", bar=15.0 if whole else None),
         Figure(name="resident memory then", value=now, unit="MiB", bar=220.0 if whole else None),
         Figure(name="resident memory, at most", value=most, unit="MiB"),
-        Figure(name="longest answer to a token request meanwhile", value=1000 * longest, unit="ms", bar=20.0),
+        Figure(name="longest wait for a token meanwhile", value=1000 * max(waits).seconds, unit="ms", bar=20.0),
+        Figure(
+            name="most processor time of the event loop in such a wait",
+            value=1000 * max(wait.processor_time for wait in waits),
+            unit="ms",
+            bar=20.0,
+        ),
     ]
 
 
-async def _watch_it_sync(server: Server) -> tuple[float, float]:
-    """Seconds until all watches are synced, and the longest that a request for a token waited meanwhile.
+async def _watch_it_sync(server: Server) -> tuple[float, list[_Wait]]:
+    """Seconds until all watches are synced, and how long requests for a token waited meanwhile.
 
     A token needs neither Kubernetes nor STS: what it waits for is the event loop.
     """
-    started, waited = perf_counter(), [0.0]
-    probing = asyncio.create_task(_probe(server.port, waited))
+    started, waits = perf_counter(), [_Wait(0.0, 0.0)]
+    probing = asyncio.create_task(_probe(server, waits))
     try:
         async with asyncio.timeout(_BOUND):
             while not await server.watches_synced():  # noqa: ASYNC110  # another process's state
                 await asyncio.sleep(_POLL_SECONDS)
-        return perf_counter() - started, max(waited)
+        return perf_counter() - started, waits
     finally:
         probing.cancel()
 
 
-async def _probe(port: int, waited: list[float]) -> None:
+async def _probe(server: Server, waits: list[_Wait]) -> None:
+    pid = server.process.pid
     while True:
-        asked = perf_counter()
-        await ask(port, GET_TOKEN, source=_LOOPBACK)
-        waited.append(perf_counter() - asked)
+        asked, used = perf_counter(), main_thread_seconds(pid)
+        await ask(server.port, GET_TOKEN, source=_LOOPBACK)
+        waits.append(_Wait(perf_counter() - asked, main_thread_seconds(pid) - used))
         await asyncio.sleep(_PROBE_PAUSE)
 
 
