@@ -1,6 +1,6 @@
 """Who plays: the pods, their ServiceAccounts and the roles that these name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SHOP_ACCOUNT = "111122223333"
 FINANCE_ACCOUNT = "444455556666"
@@ -52,5 +52,8 @@ WEBSITE = Workload(namespace="shop", name="website", address="127.64.0.5")
 REPORTS = Workload(namespace="finance", name="reports", address="127.64.1.2", role_arn=_role(SHOP_ACCOUNT, "orders"))
 """Names a role of the shop, whose trust policy asks for the session name of `ORDERS`."""
 
-TRUSTED = (ORDERS, CART, FINANCE_ORDERS, CHECKOUT, SEARCH)
+ANNOTATED_WEBSITE = replace(WEBSITE, role_arn=_role(SHOP_ACCOUNT, "website"))
+"""What a person may make of `WEBSITE` afterwards."""
+
+TRUSTED = (ORDERS, CART, FINANCE_ORDERS, CHECKOUT, SEARCH, ANNOTATED_WEBSITE)
 """Those whose roles have a trust policy that lets them in, under their own session name only."""

@@ -12,6 +12,7 @@ monotonic clock, in seconds), then `result` or `error`. Runs as a file of its ow
 
 import json
 import os
+import signal
 import sys
 import time
 import urllib.request
@@ -69,7 +70,8 @@ _QUESTIONS: dict[str, Callable[[], str | None]] = {"identity": _identity, "token
 
 
 def main() -> None:
-    """Answer questions until standard input ends."""
+    """Answer questions until standard input ends, or Ctrl-C ends the demo with all its processes."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     for line in sys.stdin:
         try:
             _say({"result": _QUESTIONS[line.strip()]()})

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iam4kube.sandbox.demo import pod_program
 from iam4kube.sandbox.demo.cast import Workload
 from iam4kube.sandbox.demo.expectations import Unexpected
 from iam4kube.sandbox.demo.processes import end, piped
 from iam4kube.sandbox.pods import LoopbackPod
 
+_PROGRAM = Path(__file__).with_name("pod_program.py")
 _ANSWER_SECONDS = 10.0
 """How long an answer may take: boto3 gives up after 1 s; the rest is a busy machine."""
 
@@ -61,7 +61,10 @@ class Pod:
     async def begin(self, question: str) -> float:
         """Begin to ask; returns when the process did."""
         piped(self._process.stdin).write(f"{question}\n".encode())
-        asked: float = (await self._next())["asked"]
+        told = await self._next()
+        if "asked" not in told:
+            raise Unexpected(expected=f"{self} to ask", seen=str(told))
+        asked: float = told["asked"]
         return asked
 
     async def answer(self, asked: float) -> Answer:
@@ -88,11 +91,10 @@ async def run_pod(workload: Workload, *, server: tuple[str, int], more: Mapping[
     async with LoopbackPod(workload.address, server=server) as way:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            str(Path(pod_program.__file__)),
+            str(_PROGRAM),
             env=way.environment(more),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the demo, which ends its processes itself
         )
         try:
             yield Pod(workload, way, process)

@@ -40,7 +40,6 @@ class Replica:
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             limit=1 << 20,  # a line of the log: longer than the longest
-            start_new_session=True,  # Ctrl-C is for the demo, which ends its processes itself
         )
         replica = cls(process)
         try:

@@ -9,7 +9,7 @@ from typing import TextIO
 from iam4kube.sandbox.demo.expectations import Unexpected
 
 _WIDTH = 80
-_INDENT = " " * 11  # as wide as a time and what follows it
+_INDENT = " " * 6  # as wide as a time and what follows it; the longest ARN just fits behind it
 _BOLD, _GREEN, _RED, _PLAIN = "\033[1m", "\033[32m", "\033[31m", "\033[0m"
 
 
@@ -38,9 +38,9 @@ class Screen:
 
     def say(self, text: str, *details: str) -> None:
         """What has just happened; each of `details` begins a line of its own."""
-        self._write(_filled(text, first=f"{self.seconds:7.2f} s  "))
+        self._write(_filled(text, first=f"{self.seconds:4.1f}  "))
         for detail in details:
-            self._write(_filled(detail, first=_INDENT + "  "))
+            self._write(_filled(detail, first=_INDENT))
 
     def held(self) -> None:
         """The scene showed what it is there to show."""
@@ -49,8 +49,8 @@ class Screen:
     def failed(self, problem: Unexpected) -> None:
         """The scene showed something else."""
         self._write(_INDENT + self._in(_RED, "FAILED"))
-        self._write(_filled(f"expected: {problem.expected}", first=_INDENT + "  "))
-        self._write(_filled(f"seen:     {problem.seen}", first=_INDENT + "  "))
+        self._write(_filled(f"expected: {problem.expected}", first=_INDENT))
+        self._write(_filled(f"seen:     {problem.seen}", first=_INDENT))
 
     def verdict(self, text: str, *, good: bool) -> None:
         """What it all comes to."""
