@@ -10,13 +10,14 @@ from typing import NewType
 
 import msgspec
 
-from iam4kube.kube.decoding import EXTERNAL_ID_ANNOTATION, ROLE_ARN_ANNOTATION
+from iam4kube.kube import decoding
 
 RoleArn = NewType("RoleArn", str)
 ExternalId = NewType("ExternalId", str)
 SessionName = NewType("SessionName", str)
 
-ROLE_ANNOTATION = ROLE_ARN_ANNOTATION
+ROLE_ANNOTATION = decoding.ROLE_ARN_ANNOTATION
+EXTERNAL_ID_ANNOTATION = decoding.EXTERNAL_ID_ANNOTATION
 
 SESSION_NAME_LIMIT = 64  # AssumeRole: RoleSessionName is 2 to 64 characters of [\w+=,.@-]
 _DIGEST_DIGITS = 16
