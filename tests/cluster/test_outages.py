@@ -83,11 +83,11 @@ async def test_an_expired_token_is_replaced_by_the_one_that_the_kubeconfig_has_b
     cluster, orders, late = permitted, permitted.address(1), permitted.address(2)
     await cluster.add_pod("orders", address=orders)
     async with (
-        severable(cluster, lifetime=5.0) as link,
+        severable(cluster, lifetime=12.0) as link,
         cluster.replica() as replica,
         asking(orders, port=replica.ports.metadata, sts=cluster.sts) as sdk,
     ):
-        await eventually(cluster.token_is_refused, seconds=20)
+        await eventually(cluster.token_is_refused, seconds=30)
         link.cut()  # a watch that is open goes on with the token it began with
         await eventually(lambda: replica.metric('iam4kube_watch_failures_total{reason="unauthorized",resource="pods"}'))
         await sdk.more()
