@@ -1,11 +1,12 @@
 """The first iam4kube's defects in fetching credentials: each test fails when its defect is put back."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from iam4kube.credentials.entry import GRACE
-from iam4kube.credentials.values import Credentials, Fetched
+from iam4kube.credentials.values import Credentials, Fetched, FetchError
 from iam4kube.roles import SESSION_NAME_LIMIT, session_name
 from tests.support.credentials import (
     HOUR,
@@ -23,8 +24,11 @@ pytestmark = pytest.mark.looptime(**VIRTUAL_TIME)
 WORKERS = 10  # of the first iam4kube; here, too, in these tests
 
 
-@pytest.mark.parametrize("failure", [access_denied, unavailable])
-async def test_r01_failing_roles_stop_no_refresh_and_burn_no_budget(failure: object) -> None:
+# A refusal is retried every 2.5 minutes in the end, transient trouble every 15 s, on average.
+@pytest.mark.parametrize(("failure", "most"), [(access_denied, 50), (unavailable, 250)])
+async def test_r01_failing_roles_stop_no_refresh_and_burn_no_budget(
+    failure: Callable[[], FetchError], most: int
+) -> None:
     """Thirty failing roles, three times the workers: good ones stay fresh, and the failing are left alone for longer
     and longer.
     """
@@ -32,7 +36,7 @@ async def test_r01_failing_roles_stop_no_refresh_and_burn_no_budget(failure: obj
     good = [role_key(f"good{number}") for number in range(30)]
     bad = [role_key(f"bad{number}") for number in range(30)]
     for key in bad:
-        source.fail(key, failure)  # type: ignore[arg-type]  # one of the two above
+        source.fail(key, failure)
     async with fetching(source, slots=WORKERS) as world:
         world.hold(*bad, *good)
         await asyncio.sleep(7)
@@ -43,7 +47,7 @@ async def test_r01_failing_roles_stop_no_refresh_and_burn_no_budget(failure: obj
             assert isinstance(found, Fetched)
             assert found.expires_at - asyncio.get_running_loop().time() >= 25 * MINUTE
         per_role = len([call for call in source.calls if call.key in bad]) / len(bad)
-        assert 10 < per_role < 300
+        assert 10 < per_role < most
 
 
 async def test_r01_hanging_roles_hold_no_worker() -> None:
@@ -88,10 +92,10 @@ async def test_r02_deleted_role_is_not_refreshed() -> None:
 
 
 @pytest.mark.parametrize("failure", [access_denied, unavailable])
-async def test_r03_bad_role_does_not_keep_a_replica_from_being_ready(failure: object) -> None:
+async def test_r03_bad_role_does_not_keep_a_replica_from_being_ready(failure: Callable[[], FetchError]) -> None:
     """A refusal counts as tried, and so do three transient failures of a role among good ones."""
     source = TunableSource()
-    source.fail(role_key("bad"), failure)  # type: ignore[arg-type]  # one of the two above
+    source.fail(role_key("bad"), failure)
     async with fetching(source) as world:
         world.hold(role_key("bad"), *(role_key(f"good{number}") for number in range(5)))
         world.prefetcher.close_first_round()
