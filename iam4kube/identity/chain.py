@@ -122,7 +122,7 @@ class Chain:
             if pod.host_network:
                 return Refused(Reason.NODE_ADDRESS, pod)
         if self._has_newer_claim(candidates[-1], address):
-            return Pending(Reason.UNKNOWN_ADDRESS, (address_key(address),))
+            return Pending(Reason.UNKNOWN_ADDRESS, self._keys_of(address))
         return candidates[0] if len(candidates) == 1 else self._settle(candidates, address)
 
     def _keys_of(self, address: Address) -> tuple[Hashable, ...]:

@@ -18,7 +18,7 @@ from iam4kube.identity.outcomes import (
     Refused,
     Unavailable,
 )
-from iam4kube.kube.objects import Address
+from iam4kube.kube.objects import Address, Pod
 from tests.support.cluster import ROLE, Cluster, account, node, pod, wall
 
 pytestmark = pytest.mark.looptime
@@ -123,9 +123,11 @@ async def test_pods_of_a_deleted_node_are_not_candidates(cluster: Cluster) -> No
     assert outcome.reason is Reason.UNKNOWN_ADDRESS
 
 
-async def test_a_pod_whose_node_comes_back_is_answered_then(cluster: Cluster) -> None:
+@pytest.mark.parametrize("older", [(), (pod("orders-0", ASKER, node="node-2"),)], ids=["alone", "with an older claim"])
+async def test_a_pod_whose_node_comes_back_is_answered_then(cluster: Cluster, older: tuple[Pod, ...]) -> None:
     """A node's object deleted by mistake is made anew by its kubelet, and its pods' objects never change."""
-    cluster.deliver(pod("orders-1", ASKER))
+    cluster.deliver(node("node-2"), *older, pod("orders-1", ASKER))
+    cluster.deliver(node("node-2", ready=False))
     cluster.deliver_deletion(node("node-1", "192.168.0.1"))
     outcome = cluster.chain.evaluate(ASKER)
     assert isinstance(outcome, Pending)
@@ -212,7 +214,7 @@ async def test_an_older_claim_does_not_come_back_when_a_newer_one_becomes_void(c
     """The newer claim is proof that the older one's pod had lost the address."""
     cluster.deliver(node("node-2"), pod("orders-1", ASKER), pod("orders-2", ASKER, node="node-2"))
     cluster.deliver(node("node-2", boot_id="boot-2"))
-    assert who(cluster) == Pending(Reason.UNKNOWN_ADDRESS, (("address", ASKER),))
+    assert isinstance(who(cluster), Pending)
     cluster.deliver(pod("orders-2", ASKER, node="node-2", status_mark=1), pod("orders-1", ASKER, finished=True))
     assert who(cluster) == "orders-2"
 
