@@ -13,7 +13,6 @@ from tests.support.real_cluster import RealCluster, eventually, until_listed
 
 pytestmark = pytest.mark.cluster
 
-
 NOWHERE = ("127.0.0.1", 1)
 
 
