@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from iam4kube.credentials.pace import Pace
 from iam4kube.credentials.prefetcher import Prefetcher
-from iam4kube.credentials.values import Credentials, Failure, FailureKind, Fetched, FetchError
+from iam4kube.credentials.values import Credentials, CredentialSource, Failure, FailureKind, Fetched, FetchError
 from iam4kube.roles import ExternalId, RoleArn, RoleKey, session_name
 from iam4kube.runtime.waits import Waits
 
@@ -172,17 +172,18 @@ def namespace_of(key: RoleKey) -> str:
 async def fetching(
     source: TunableSource | None = None,
     *,
+    real: CredentialSource | None = None,
     seed: int = 1,
     rate: float = 10.0,
     burst: float = 20.0,
     slots: int = 20,
     call_deadline: float = 15.0,
 ) -> AsyncIterator[Fetching]:
-    """A prefetcher that runs as long as the context."""
+    """A prefetcher that runs as long as the context, on the tunable source or a real one."""
     source = source or TunableSource()
     waits, registry = Waits(), CollectorRegistry()
     prefetcher = Prefetcher(
-        source=source,
+        source=real or source,
         waits=waits,
         registry=registry,
         chance=random.Random(seed),
