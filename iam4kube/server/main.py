@@ -11,6 +11,7 @@ from iam4kube.kube.client import KubeClient
 from iam4kube.kube.configuration import find_configuration
 from iam4kube.kube.errors import KubeConfigError
 from iam4kube.runtime.clock import Now, utc_now
+from iam4kube.runtime.descriptors import raise_descriptor_limit
 from iam4kube.runtime.garbage import freeze_until
 from iam4kube.runtime.lifecycle import run, run_stop_steps, stop_on_signals
 from iam4kube.runtime.logs import configure_logging
@@ -25,6 +26,8 @@ from iam4kube.server.settings import PREFIX, CredentialSettings, KubernetesSetti
 logger = logging.getLogger(__name__)
 
 _EXIT_FAILED = 1
+# Beside pods' connections: watches, live reads, events, calls to STS, operators' connections.
+_OTHER_DESCRIPTORS = 512
 
 
 def serve(settings: ServerSettings, environ: Mapping[str, str]) -> int:
@@ -32,12 +35,21 @@ def serve(settings: ServerSettings, environ: Mapping[str, str]) -> int:
     configure_logging(settings.logs.log_format, settings.logs.log_level)
     for line in unknown_variables(ServerSettings, environ, PREFIX):
         logger.warning("Unknown environment variable", extra={"hint": line})
+    _provide_descriptors(settings.metadata.max_connections)
     code = 0
     try:
         run(_serve(settings, environ))
     except* TaskDied:  # logged where it died; the kubelet starts the process again
         code = _EXIT_FAILED
     return code
+
+
+def _provide_descriptors(connections: int) -> None:
+    """Without a descriptor neither a pod's connection nor a call to STS or Kubernetes can be opened."""
+    available, needed = raise_descriptor_limit(), connections + _OTHER_DESCRIPTORS
+    if available < needed:
+        extra = {"available": available, "needed": needed, "hint": "raise the limit (ulimit -n), or lower the setting"}
+        logger.warning("Too few file descriptors for --max-connections", extra=extra)
 
 
 async def _serve(settings: ServerSettings, environ: Mapping[str, str]) -> None:
