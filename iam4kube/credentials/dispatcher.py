@@ -14,7 +14,7 @@ from iam4kube.credentials.metrics import CallMetrics
 from iam4kube.credentials.pace import Pace, RetryShare
 from iam4kube.credentials.values import Credentials, CredentialSource, FailureKind, FetchError
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # Timers fire up to the clock's resolution too early; what they are for must have come then.
 _SLACK = 1e-5
@@ -151,5 +151,5 @@ class Dispatcher:
             text = f"no answer from STS within {self._call_deadline:g} s"
             return FetchError(kind=FailureKind.TRANSIENT, code="Timeout", message=text)
         except Exception:  # a source that breaks its promise must not end all fetching
-            _logger.exception("source of credentials raised", extra={"role_arn": entry.key.arn})
+            logger.exception("The source of credentials raised", extra={"role_arn": entry.key.arn})
             return FetchError(kind=FailureKind.TRANSIENT, code="InternalError", message="see the server's log")

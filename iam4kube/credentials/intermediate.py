@@ -16,7 +16,7 @@ INTERMEDIATE_SESSION_NAME = "iam4kube"
 
 _RETRY = 5.0
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Intermediate:
@@ -58,7 +58,7 @@ class Intermediate:
         except FetchError as error:
             self._error = error
             self._retry_at = asyncio.get_running_loop().time() + _RETRY
-            _logger.warning("role in between not assumed", extra={"code": error.code, "error": error.message})
+            logger.warning("The role in between is not assumed", extra={"code": error.code, "error": error.message})
         else:
             self._error = None
             self._use(credentials, started)

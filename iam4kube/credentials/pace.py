@@ -22,20 +22,23 @@ class Pace:
         self.rate = rate
         self.burst = burst
         self._limiter = AsyncLimiter(burst, burst / rate)
-        self._slowest = min(_SLOWEST, burst)
         self._slowed_at = float("-inf")
         self.cost = 1.0
         """Tokens that a call takes now: 1 is full speed."""
 
     async def acquire(self) -> None:
         """Wait until a call may go out. First come, first served."""
-        await self._limiter.acquire(self.cost)
+        due = self.cost
+        while due > 0:  # a limiter gives no more at once than its burst
+            amount = min(due, self.burst)
+            await self._limiter.acquire(amount)
+            due -= amount
 
     def throttled(self, now: float) -> None:
         """STS throttled a call: everything slows down."""
         if now - self._slowed_at >= _SLOW_DOWN_INTERVAL:
             self._slowed_at = now
-            self.cost = min(self.cost * 2, self._slowest)
+            self.cost = min(self.cost * 2, _SLOWEST)
 
     def succeeded(self) -> None:
         """STS took a call: speed up a little."""

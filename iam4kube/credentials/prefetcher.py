@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry
 
@@ -37,12 +37,10 @@ from iam4kube.credentials.values import (
 from iam4kube.roles import RoleKey
 from iam4kube.runtime.waits import Waits
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _TRANSIENT_TRIES = 3  # after so many, readiness does not wait for a role any longer
 _RELEASED_AT_ONCE = 500  # as many as the queue moves at once: 4 ms
-
-Listener = Callable[[RoleKey, Fetched | Failure], None]
 
 
 class Prefetcher:
@@ -74,7 +72,6 @@ class Prefetcher:
         self._outage = Outage()
         self._first_round = FirstRound()
         self._census = Census()
-        self._listener: Listener = _nobody
         self._held = 0
         self._pace = pace
         self._dispatcher = Dispatcher(
@@ -163,10 +160,6 @@ class Prefetcher:
 
     # What operators and the server ask.
 
-    def set_listener(self, listener: Listener) -> None:
-        """Tell `listener` when a role's credentials are found and when its fetch fails: on change only."""
-        self._listener = listener
-
     def close_first_round(self) -> None:
         """The watches are synced: roles that are new from now on do not keep the replica from being ready."""
         self._first_round.close()
@@ -224,7 +217,8 @@ class Prefetcher:
             text = f"STS answered with a session that expired {-lifetime:g} s before"
             self.failed(entry, FetchError(kind=FailureKind.TRANSIENT, code="ExpiredOnArrival", message=text))
             return
-        news = entry.fetched is None or entry.failure is not None
+        if entry.failure is not None:
+            logger.info("Credentials are fetched again", extra=_role(entry))
         entry.fetched = Fetched(credentials, started + lifetime)
         entry.refresh_at = started + self._schedule.refresh_after(lifetime)
         entry.refusal = entry.failure = None
@@ -232,8 +226,6 @@ class Prefetcher:
         entry.churning = False
         self._ended(entry, transient=False)
         self._waits.wake(entry.key)
-        if news:
-            self._tell(entry, entry.fetched)
 
     def failed(self, entry: Entry, error: FetchError) -> None:
         """The call failed."""
@@ -248,7 +240,8 @@ class Prefetcher:
         if permanent:
             self._waits.wake(entry.key)
         if before is None or (before.kind, before.code) != (error.kind, error.code):
-            self._tell(entry, entry.failure)
+            what = {"kind": error.kind.value, "code": error.code, "error": error.message}
+            logger.warning("Credentials are not fetched", extra=_role(entry) | what)
 
     def _ended(self, entry: Entry, *, transient: bool) -> None:
         entry.running = False
@@ -281,18 +274,6 @@ class Prefetcher:
         self._census.count(entry, now)
         self._dispatcher.wake()
 
-    def _tell(self, entry: Entry, change: Fetched | Failure) -> None:
-        role = {"role_arn": entry.key.arn, "session_name": entry.key.session_name}
-        if isinstance(change, Failure):
-            failure = {"kind": change.kind.value, "code": change.code, "error": change.message}
-            _logger.warning("credentials not fetched", extra=role | failure)
-        else:
-            _logger.debug("credentials fetched", extra=role)
-        try:
-            self._listener(entry.key, change)
-        except Exception:
-            _logger.exception("listener for credentials raised", extra=role)
 
-
-def _nobody(_key: RoleKey, _change: Fetched | Failure) -> None:
-    """The listener before there is one."""
+def _role(entry: Entry) -> dict[str, str]:
+    return {"role_arn": entry.key.arn, "session_name": entry.key.session_name}

@@ -138,7 +138,6 @@ class Fetching:
     prefetcher: Prefetcher
     waits: Waits
     registry: CollectorRegistry
-    changes: list[tuple[RoleKey, Fetched | Failure]] = field(default_factory=list)
 
     def hold(self, *keys: RoleKey) -> None:
         """ServiceAccounts name these roles."""
@@ -157,6 +156,10 @@ class Fetching:
         if isinstance(found, Fetched):
             return found.credentials
         return Failure(FailureKind.PERMANENT, found.code, found.message)
+
+    def failure(self, key: RoleKey) -> Failure | None:
+        """Why this role's last fetch failed, if it did."""
+        return self.prefetcher._entries[key].failure
 
     def metric(self, name: str, **labels: str) -> float | None:
         """A sample of the registry."""
@@ -192,7 +195,6 @@ async def fetching(
         call_deadline=call_deadline,
     )
     world = Fetching(source, prefetcher, waits, registry)
-    prefetcher.set_listener(lambda key, change: world.changes.append((key, change)))
     task = asyncio.create_task(prefetcher.run())
     try:
         yield world

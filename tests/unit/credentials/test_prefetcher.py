@@ -218,7 +218,9 @@ async def test_hung_call_gives_its_slot_back() -> None:
         await asyncio.sleep(0.21)
         assert isinstance(world.prefetcher.lookup(role_key("b")), Fetched)
         await asyncio.sleep(15)
-        assert world.changes[-1][1] == Failure(FailureKind.TRANSIENT, "Timeout", "no answer from STS within 15 s")
+        assert world.failure(role_key("hung")) == Failure(
+            FailureKind.TRANSIENT, "Timeout", "no answer from STS within 15 s"
+        )
         assert source.running[role_key("hung")] == 0
 
 
@@ -304,8 +306,9 @@ async def _patch_in_a_loop(world: Fetching, keys: list[RoleKey]) -> None:
             await asyncio.sleep(1)
 
 
-async def test_listener_hears_of_changes_only() -> None:
-    """Found once, failing once per code, found again: refreshes and further failures are no news."""
+async def test_log_tells_changes_only(caplog: pytest.LogCaptureFixture) -> None:
+    """Failing once per code, fetched again: refreshes and further failures are no news; and no secrets."""
+    caplog.set_level(logging.DEBUG, logger="iam4kube")
     source = TunableSource()
     async with fetching(source) as world:
         world.hold(KEY)
@@ -316,22 +319,9 @@ async def test_listener_hears_of_changes_only() -> None:
         await asyncio.sleep(HOUR / 2)
         source.heal(KEY)
         await asyncio.sleep(HOUR / 2)
-        heard = [change.code if isinstance(change, Failure) else "found" for _, change in world.changes]
-        assert heard == ["found", "ServiceUnavailable", "AccessDenied", "found"]
-
-
-async def test_listener_that_raises_costs_no_credentials(caplog: pytest.LogCaptureFixture) -> None:
-    """A bug in telling is logged; fetching goes on."""
-
-    def broken(_key: RoleKey, _change: object) -> None:
-        raise RuntimeError("broken")
-
-    async with fetching() as world:
-        world.prefetcher.set_listener(broken)
-        world.hold(KEY, role_key("other"))
-        await asyncio.sleep(1)
-        assert isinstance(world.prefetcher.lookup(role_key("other")), Fetched)
-    assert "listener for credentials raised" in caplog.text
+    heard = [getattr(record, "code", record.getMessage()) for record in caplog.records]
+    assert heard == ["ServiceUnavailable", "AccessDenied", "Credentials are fetched again"]
+    assert "secret of" not in caplog.text + "".join(str(vars(record)) for record in caplog.records)
 
 
 async def test_source_that_breaks_its_promise_costs_only_its_role(caplog: pytest.LogCaptureFixture) -> None:
@@ -346,7 +336,7 @@ async def test_source_that_breaks_its_promise_costs_only_its_role(caplog: pytest
         world.hold(KEY, role_key("other"))
         await asyncio.sleep(1)
         assert isinstance(world.prefetcher.lookup(role_key("other")), Fetched)
-        assert world.changes[0] == (KEY, Failure(FailureKind.TRANSIENT, "InternalError", "see the server's log"))
+        assert world.failure(KEY) == Failure(FailureKind.TRANSIENT, "InternalError", "see the server's log")
     assert any(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
 
 
@@ -357,8 +347,9 @@ async def test_session_that_is_over_on_arrival_is_a_failure() -> None:
         world.hold(KEY)
         await asyncio.sleep(60)
         assert world.prefetcher.lookup(KEY) is None
-        assert isinstance(world.changes[0][1], Failure)
-        assert world.changes[0][1].code == "ExpiredOnArrival"
+        failure = world.failure(KEY)
+        assert failure is not None
+        assert failure.code == "ExpiredOnArrival"
         assert len(source.calls) < 15
 
 

@@ -62,12 +62,14 @@ async def test_throttling_slows_everything_down_and_success_speeds_it_up_again()
     assert pace.cost == 1.0
 
 
-def test_cost_of_a_call_never_exceeds_the_burst() -> None:
-    """A limiter cannot give more tokens than it holds."""
+@pytest.mark.looptime(**VIRTUAL_TIME)
+async def test_throttling_slows_down_a_limiter_with_a_small_burst_as_well() -> None:
+    """A call may cost more tokens than the limiter holds at once."""
     pace = Pace(rate=1.0, burst=3.0)
     for now in range(10):
         pace.throttled(float(now))
-    assert pace.cost == 3.0
+    await pace.acquire()
+    assert asyncio.get_running_loop().time() == pytest.approx(16 - 3, abs=1e-4)
 
 
 def test_retries_get_a_fifth_of_the_rate_of_the_burst_and_of_the_slots() -> None:

@@ -30,6 +30,7 @@ class Subject(NamedTuple):
 @contextlib.asynccontextmanager
 async def _real(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Subject]:
     async with Sts() as sts:
+        monkeypatch.delenv("AWS_PROFILE", raising=False)
         for name, value in replica_environment(sts).items():
             monkeypatch.setenv(name, value)
         async with AssumeRoleSource(admit=_at_once, now=utc_now, call_timeout=2.0) as source:

@@ -42,6 +42,7 @@ class Aws:
 async def aws(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Aws]:
     """An STS that boto3 finds by the environment, as in production."""
     async with Sts() as sts:
+        monkeypatch.delenv("AWS_PROFILE", raising=False)
         for name, value in replica_environment(sts).items():
             monkeypatch.setenv(name, value)
         yield Aws(sts)
