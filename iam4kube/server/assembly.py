@@ -35,6 +35,7 @@ from iam4kube.runtime.waits import Waits
 from iam4kube.server.debug import DebugState
 from iam4kube.server.events import PodEvents
 from iam4kube.server.metadata_api import MetadataApi
+from iam4kube.server.operators import operators_listener
 from iam4kube.server.own_role import CallerSource, OwnRole
 from iam4kube.server.readiness import Readiness
 from iam4kube.server.refusals import RefusalLog
@@ -166,7 +167,7 @@ class Replica:
             readiness=self.readiness.report, is_draining=lambda: self._drain.under_way, registry=registry
         )
         address = self._settings.operators.admin_listen
-        return Listener(application, address, name="admin", setting="--admin-listen")
+        return operators_listener(application, address, name="admin", setting="--admin-listen")
 
     def _debug_listener(self) -> Listener:
         state = DebugState(
@@ -178,4 +179,5 @@ class Replica:
             drain=self._drain,
         )
         address = self._settings.operators.debug_listen
-        return Listener(debug_application(state=state.show), address, name="debug", setting="--debug-listen")
+        application = debug_application(state=state.show)
+        return operators_listener(application, address, name="debug", setting="--debug-listen")
