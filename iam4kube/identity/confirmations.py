@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from prometheus_client import CollectorRegistry, Counter
 
 from iam4kube.identity.outcomes import ConfirmAccount, ConfirmPods
+from iam4kube.kube.errors import KubeError
 from iam4kube.kube.objects import Pod, ServiceAccount
 
 READ_TIMEOUT = 0.150  # seconds: design section 2
@@ -186,8 +187,14 @@ class Confirmations:
         self._reads.labels(kind, "failed").inc()
         if not self.api_is_down:
             _log.warning(
-                "the API server did not confirm an object in time; going by the watches for a while",
-                extra={"kind": kind, "error": str(error) or type(error).__name__, "seconds": DOWN_AFTER_FAILURE},
+                "Object not confirmed by a live read; going by the watches for a while",
+                extra={
+                    "resource": f"{kind.replace('_', '')}s",
+                    "verb": "get",
+                    "error": str(error) or type(error).__name__,
+                    "seconds": DOWN_AFTER_FAILURE,
+                    "hint": _hint(error),
+                },
             )
         self._down_until = self._in(DOWN_AFTER_FAILURE)
 
@@ -211,6 +218,12 @@ class Confirmations:
         flight = self._flights.get(key)
         if flight is not None:
             flight.outdated = True
+
+
+def _hint(error: Exception) -> str:
+    if isinstance(error, KubeError) and error.kind == "forbidden":
+        return "permission missing: grant this verb on this resource in a ClusterRole"
+    return "the API server is slow or out of reach"
 
 
 def _pod_key(pod: Pod) -> Hashable:
