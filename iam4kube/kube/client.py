@@ -62,7 +62,7 @@ class KubeClient:
 
     async def __aenter__(self) -> Self:
         """Load the configuration. Raises `KubeConfigError`; asks the API server nothing yet."""
-        self._transport = _Transport(await self._source.load(), user_agent=self._user_agent)
+        self._transport = self._built(await self._source.load())
         return self
 
     async def __aexit__(
@@ -128,14 +128,24 @@ class KubeClient:
     async def _reload(self) -> None:
         try:
             configuration = await self._source.load()
-            changed = fingerprint(configuration) != self._current.fingerprint
+            if fingerprint(configuration) == self._current.fingerprint:
+                return
+            transport = self._built(configuration)
         except (KubeConfigError, OSError) as error:
             _log.warning("Kubernetes configuration not reloaded; the last one stays", extra={"error": str(error)})
             return
-        if changed:
-            retired, self._transport = self._current, _Transport(configuration, user_agent=self._user_agent)
-            _log.info("Kubernetes configuration reloaded", extra={"host": self.host})
-            await retired.retire()
+        retired, self._transport = self._current, transport
+        _log.info("Kubernetes configuration reloaded", extra={"host": self.host})
+        await retired.retire()
+
+    def _built(self, configuration: Configuration) -> "_Transport":
+        """Raises `KubeConfigError` for certificates and keys that are none: they are read now, not by the source."""
+        try:
+            return _Transport(configuration, user_agent=self._user_agent)
+        except OSError as error:
+            files = [configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file]
+            named = ", ".join(str(file) for file in files if file)
+            raise KubeConfigError(f"certificates and keys in {named}: {error}; put valid PEM there") from error
 
     @property
     def _current(self) -> "_Transport":

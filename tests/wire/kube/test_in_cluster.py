@@ -8,7 +8,7 @@ import pytest
 
 from iam4kube.kube.client import KubeClient
 from iam4kube.kube.configuration import InCluster
-from iam4kube.kube.errors import KubeUnreachable
+from iam4kube.kube.errors import KubeConfigError, KubeUnreachable
 from iam4kube.kube.resources import PODS
 from iam4kube.kube.watch_options import WatchLimits
 from iam4kube.sandbox.kubernetes import KubernetesApi
@@ -90,3 +90,25 @@ async def test_an_empty_token_file_is_waited_out(
         await watch.handler.until(lambda: watch.handler.told == ["+web"])
         assert watch.count("watch_failures_total", reason="unauthorized") == 0
     assert caplog.messages.count("Kubernetes configuration not reloaded; the last one stays") == 1
+
+
+async def test_a_ca_that_is_none_is_a_mistake_at_start(source: InCluster, folder: Path) -> None:
+    """It names the file."""
+    (folder / "ca.crt").write_text("garbage")
+    with pytest.raises(KubeConfigError, match=r"ca\.crt"):
+        await KubeClient(source, user_agent="test").__aenter__()
+
+
+async def test_a_ca_that_becomes_none_leaves_the_last_one_in_use(
+    api: KubernetesApi, source: InCluster, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client goes on, and takes the next one that is good."""
+    good = (folder / "ca.crt").read_bytes()
+    api.create(pod("web", addresses=[]))
+    async with KubeClient(source, user_agent="test") as client:
+        (folder / "ca.crt").write_text("garbage")
+        await client._reload()
+        assert "not reloaded" in caplog.text
+        (folder / "ca.crt").write_bytes(good)
+        await client._reload()
+        assert await client.get(PODS, namespace="default", name="web") is not None
