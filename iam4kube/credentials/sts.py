@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 CHAINED_SESSION_LIMIT = 3600.0
 """Seconds: AssumeRole refuses more to a caller that is itself a session of an assumed role."""
 
-_ASSUMED_ROLE = re.compile(r"assumed-role/(?P<name>[^/]+)/.+")
+_CALLER = re.compile(
+    r"arn:(?P<partition>[^:]+):(?:sts|iam)::(?P<account>[0-9]{12}):(?:assumed-role/(?P<role>[^/]+)/.+|.+)"
+)
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -111,9 +113,11 @@ class AssumeRoleSource:
         """Ask who the server itself is (the role in between not taken). Raises `FetchError`."""
         await self._admit()
         answer = await self._call(_opened(self._own_client).get_caller_identity)
-        _, partition, _, _, account, resource = answer["Arn"].split(":", 5)
-        role = _ASSUMED_ROLE.fullmatch(resource)
-        return Caller(partition, account, role["name"] if role else None)
+        match = _CALLER.fullmatch(answer.get("Arn", ""))
+        if match is None:
+            text = f"GetCallerIdentity answered with no caller's ARN: {answer.get('Arn')!r}"
+            raise FetchError(kind=FailureKind.TRANSIENT, code="OddAnswer", message=text)
+        return Caller(match["partition"], match["account"], match["role"])
 
     def _make_clients(self) -> None:
         region = find_region(self._region)

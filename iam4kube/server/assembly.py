@@ -7,6 +7,7 @@
 Nothing here decides anything. What runs is started by `Replica.start`, and ended by its stop steps.
 """
 
+import asyncio
 import random
 from collections.abc import Sequence
 from typing import Protocol
@@ -36,7 +37,7 @@ from iam4kube.server.debug import DebugState
 from iam4kube.server.events import PodEvents
 from iam4kube.server.metadata_api import MetadataApi
 from iam4kube.server.operators import operators_listener
-from iam4kube.server.own_role import CallerSource, OwnRole
+from iam4kube.server.own_role import CallerSource, OwnRole, OwnRoleFirst
 from iam4kube.server.readiness import Readiness
 from iam4kube.server.refusals import RefusalLog
 from iam4kube.server.settings import ServerSettings
@@ -78,8 +79,9 @@ class Replica:
         self._recorder = EventRecorder(client, metrics=kube_metrics, now=now, instance=name)
         self._events = PodEvents(self._recorder)
         self._refusals = RefusalLog()
+        own_role_known = asyncio.Event()
         self._prefetcher = Prefetcher(
-            source=source,
+            source=OwnRoleFirst(source, known=own_role_known),
             waits=self.waits,
             registry=registry,
             chance=random.Random(),  # noqa: S311  # spreads refreshes; nobody gains by guessing them
@@ -98,7 +100,10 @@ class Replica:
         )
         self._watches.connect(self._directory, pods_too=self._events.pod_changed)
         self._own_role = OwnRole(
-            source, assumed=settings.credentials.assume_role_arn, use=self._directory.accounts.set_policy
+            source,
+            assumed=settings.credentials.assume_role_arn,
+            use=self._directory.accounts.set_policy,
+            known=own_role_known,
         )
         lookup = Lookup(
             identities=self._directory.chain,

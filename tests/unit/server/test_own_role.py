@@ -2,13 +2,15 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
 
-from iam4kube.credentials.values import FailureKind, FetchError
+from iam4kube.credentials.values import Credentials, FailureKind, FetchError
 from iam4kube.identity.accounts import RolePolicy
-from iam4kube.roles import InvalidRole, Role, parse_role_arn
-from iam4kube.server.own_role import OwnRole
+from iam4kube.roles import InvalidRole, Role, RoleKey, parse_role_arn, session_name
+from iam4kube.server.own_role import OwnRole, OwnRoleFirst
+from tests.support.cluster import EPOCH
 
 OWN = parse_role_arn("arn:aws:iam::111111111111:role/iam4kube-server")
 ASSUMED = parse_role_arn("arn:aws:iam::222222222222:role/iam4kube-pods")
@@ -118,3 +120,28 @@ async def test_a_user_has_no_role_to_keep_from_pods() -> None:
     policies = await policies_after(StsThatComesUpLate(answer=Answer(role_name=None)), seconds=1)
     assert allows(policies[-1], OWN)
     assert not allows(policies[-1], CHINESE)
+
+
+class SourceThatCounts:
+    """Has credentials for everybody, and remembers when it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+
+    async def fetch(self, key: RoleKey) -> Credentials:
+        self.asked.append(asyncio.get_running_loop().time())
+        return Credentials("AKIA", "secret", "token", EPOCH + timedelta(hours=1), EPOCH)
+
+
+@pytest.mark.looptime
+async def test_no_role_is_fetched_before_the_servers_own_is_known() -> None:
+    """It could be the server's own: a fetch waits for 5 s, fails as a passing trouble, and succeeds afterwards."""
+    known, source = asyncio.Event(), SourceThatCounts()
+    gated = OwnRoleFirst(source, known=known)
+    key = RoleKey(OWN.arn, None, session_name(namespace="shop", service_account="greedy"))
+    with pytest.raises(FetchError) as failure:
+        await gated.fetch(key)
+    assert (failure.value.kind, source.asked, asyncio.get_running_loop().time()) == (FailureKind.TRANSIENT, [], 5.0)
+    asyncio.get_running_loop().call_later(2, known.set)
+    await gated.fetch(key)
+    assert source.asked == [7.0]
