@@ -1,7 +1,8 @@
 """Events: what `kubectl describe` shows of an object's owner's business, sent in the background.
 
 Whoever records one never waits and never hears of a failure: the queue is bounded, what does not fit is
-dropped and counted, and an event that the API server refuses for good is not tried again.
+dropped and counted. As in client-go, only what has not reached the API server is tried again: one namespace that
+it throttles must not hold up everybody's events.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from urllib.parse import quote
 
 from iam4kube.kube.client import STRATEGIC_MERGE_PATCH, KubeClient, Response
 from iam4kube.kube.correlation import Correlator, EventRecord, EventType, ObjectReference, Occurrence, event_name
-from iam4kube.kube.errors import KubeError, KubeRefused
+from iam4kube.kube.errors import KubeError, KubeRefused, KubeUnreachable
 from iam4kube.kube.metrics import KubeMetrics
 from iam4kube.kube.objects import Pod
 from iam4kube.runtime.clock import Now
@@ -84,9 +85,8 @@ class EventRecorder:
             try:
                 await self._send(record)
             except KubeError as error:
-                if not error.passes:
-                    self._note_refusal(error)
-                    return "refused"
+                if not isinstance(error, KubeUnreachable):
+                    return self._note_refusal(error)
                 _log.debug("Event not sent yet", extra={"event": record.name, "error": str(error)})
                 pause = self._uniform(0, PAUSE) if attempt == 0 else PAUSE
                 await asyncio.sleep(max(pause, error.retry_after))
@@ -140,20 +140,24 @@ class EventRecorder:
             timeout=_REQUEST_TIMEOUT,
         )
 
-    def _note_refusal(self, error: KubeError) -> None:
+    def _note_refusal(self, error: KubeError) -> str:
         """Warn of the first of a row of refusals: a missing permission would fill the log with each event.
 
         That a namespace is on its way out or gone, or that the event exists, is nothing to warn of.
         """
+        if error.passes:
+            _log.debug("Event not taken", extra={"error": str(error)})
+            return "failed"
         if isinstance(error, KubeRefused) and (error.code in (404, 409) or "being terminated" in str(error)):
             _log.debug("Event refused", extra={"error": str(error)})
-            return
+            return "refused"
         if not self._refused_before:
             _log.warning(
                 "Events are refused: check that the ClusterRole grants create and patch on events",
                 extra={"error": str(error)},
             )
         self._refused_before = True
+        return "refused"
 
 
 def _namespace(record: EventRecord) -> str:
