@@ -189,7 +189,7 @@ class Chain:
             return ConfirmPods((pod,))
         return Refused(Reason.STALE, pod) if self._freshness.age() > self._max_stale else None
 
-    def _binding_of(self, pod: Pod, address: Address, *, stale: bool) -> Binding | Open:
+    def _binding_of(self, pod: Pod, address: Address, *, stale: bool) -> Binding | Unavailable | Open:
         """What the pod's ServiceAccount names, confirmed where the watch may be behind."""
         remembered = self._confirmations.account(namespace=pod.namespace, name=pod.service_account)
         if remembered is not None and remembered.answered:
@@ -200,6 +200,8 @@ class Chain:
         doubtful = stale or (binding is not None and binding.role is None and not binding.problem)
         if doubtful and remembered is None and not self._confirmations.api_is_down:
             return ConfirmAccount(pod.namespace, pod.service_account)
+        if stale and remembered is not None and not remembered.answered and not self._confirmations.api_is_down:
+            return Unavailable(Reason.UNCONFIRMED, pod)
         if binding is None:
             account = account_key(namespace=pod.namespace, name=pod.service_account)
             return Pending(Reason.UNKNOWN_SERVICE_ACCOUNT, (account, address_key(address)))

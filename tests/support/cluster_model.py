@@ -303,6 +303,15 @@ class Model:
         else:
             self.erase(known)
 
+    def do_register_anew(self) -> None:
+        """A node's object is deleted while its kubelet runs on, which makes it anew."""
+        names = [name for name in NODES if name not in self.lost and self._node(name) is not None]
+        if names:
+            known = self._node(self.random.choice(names))
+            assert known is not None
+            self.erase(known)
+            self.write(known)
+
     def do_reboot(self) -> None:
         """A node reboots: every pod on it loses its address; the node says so first, its pods later."""
         names = [name for name in NODES if name not in self.lost and self._node(name) is not None]
@@ -568,6 +577,7 @@ _DEEDS = (
     (Model.do_remove_pod, 2, _SWARM),
     (Model.do_lose_node, 1, _SWARM),
     (Model.do_notice_lost_node, 1, _SWARM),
+    (Model.do_register_anew, 1, _SWARM),
     (Model.do_reboot, 1, _SWARM),
     (Model.do_annotate, 2, _SWARM),
     (Model.do_fetch, 10, _ALWAYS),

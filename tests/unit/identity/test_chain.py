@@ -362,6 +362,16 @@ async def test_a_role_taken_away_while_the_watch_is_silent_is_not_given_out(clus
     assert await confirmed(cluster) == NoRole(Reason.NO_ANNOTATION, asker)
 
 
+async def test_a_silent_watch_and_no_token_to_read_with_give_no_answer(cluster: Cluster) -> None:
+    """Serving from a table that may be old, while the API server could be asked, would be a guess."""
+    asker = pod("orders-1", ASKER)
+    cluster.deliver(asker)
+    cluster.api.put(asker, account())
+    cluster.watches.heard = -100.0
+    cluster.limiter.starved.add("shop")
+    assert await confirmed(cluster) == Unavailable(Reason.UNCONFIRMED, asker)
+
+
 async def test_while_the_api_server_is_down_known_pods_are_served_for_max_stale_and_not_longer(
     cluster: Cluster,
 ) -> None:
