@@ -9,6 +9,7 @@ becomes an ASGI task: task, cycle and messages cost as much as the answer itself
 """
 
 import asyncio
+import logging
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
@@ -21,6 +22,8 @@ from iam4kube.metadata.guard import ConnectionGuard
 from iam4kube.metadata.peer import peer_address
 from iam4kube.metadata.requests import Request, read_request
 from iam4kube.metadata.responses import CLOSE, TTL_HEADER, Response
+
+logger = logging.getLogger(__name__)
 
 _CLOSING = b"connection: close\r\n"
 _TTL = TTL_HEADER + b": %b\r\n"
@@ -91,7 +94,12 @@ class GuardedProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self.shutdown()  # no other protocol is spoken here: the request is answered, and then it ends
-        except httptools.HttpParserError:
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(
+                cause, httptools.HttpParserError
+            ):
+                logger.exception("Request failed in the parser's callback")
             self._refuse(HTTPStatus.BAD_REQUEST, "malformed")
 
     def on_message_begin(self) -> None:

@@ -436,3 +436,18 @@ async def test_a_defect_is_503_without_a_body_and_is_logged(
             await server.get(ROLES + "orders")
         assert server.sample("iam4kube_metadata_refusals_total", reason="defect") == 2
     assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == ["Request failed"] * 2
+
+
+async def test_a_defect_of_ours_is_no_clients_mistake_in_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client gets an empty answer either way; we get a traceback."""
+
+    def broken(_application: object, _request: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("iam4kube.metadata.application.Application.respond", broken)
+    async with metadata_server() as server:
+        reply = await server.get(ROLES)
+    assert (reply.status, reply.body) == (400, b"")
+    assert any("a defect" in (record.exc_text or "") for record in caplog.records)

@@ -1,6 +1,7 @@
 """The whole server in a process of its own, against a Kubernetes API and an STS on loopback."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -36,6 +37,25 @@ async def test_a_pod_that_asks_before_its_address_is_known_is_answered_when_it_i
         world.run_pod(POD, name="orders")
         async with asyncio.timeout(1):
             assert (await asking).text == "orders"
+
+
+async def test_case_09_every_answer_has_25_minutes_and_more_left(world: World) -> None:
+    """The whole way: STS, prefetcher, document."""
+    world.add_pod(POD, role="orders", name="orders")
+    async with world.replica() as replica:
+        document = await replica.credentials(POD)
+    left = datetime.fromisoformat(document["Expiration"]) - datetime.now(UTC)
+    assert timedelta(minutes=25) <= left <= timedelta(minutes=61)
+
+
+async def test_case_22_sixty_fetches_cost_sts_nothing(world: World) -> None:
+    """The role was fetched once, before anybody asked; a pod that asks in a loop asks the cache."""
+    world.add_pod(POD, role="orders", name="orders")
+    async with world.replica() as replica:
+        await replica.credentials(POD)
+        for _ in range(60):
+            assert (await replica.ask("GET", ROLES + "orders", POD)).status == 200
+    assert world.sts.count(role_arn("orders"), action="AssumeRole") == 1
 
 
 async def test_where_a_pod_runs_is_its_own_nodes_place(world: World) -> None:
