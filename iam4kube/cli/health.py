@@ -62,7 +62,8 @@ def _run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         response = connection.getresponse()
         said = response.read().decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        print(f"iam4kube: no answer from {host} port {address.port}: {error}", file=sys.stderr)  # noqa: T201  # output
+        trouble = f"no answer from {host} port {address.port}: {error}; is --admin-listen that of `iam4kube serve`?"
+        print(f"iam4kube: {trouble}", file=sys.stderr)  # noqa: T201  # a command's output
         return 1
     finally:
         connection.close()

@@ -5,17 +5,18 @@ resolves when a client is made, and never again, is resolved here at each call: 
 instance metadata as a last resort, and the credentials until there are some.
 """
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import BotoCoreError, NoCredentialsError
 from botocore.utils import IMDSRegionProvider
 
 from iam4kube import __version__
@@ -108,6 +109,19 @@ class _Fixed:
         return self._credentials
 
 
+@contextlib.contextmanager
+def _aws_mistakes() -> Iterator[None]:
+    """Turn what botocore says of its configuration into a `SettingsError`."""
+    try:
+        yield
+    except BotoCoreError as error:
+        text = " ".join(str(error).split())
+        raise SettingsError(
+            [f"AWS configuration: {text}; correct --sts-region, AWS_REGION, AWS_PROFILE or AWS_CONFIG_FILE"]
+        ) from error
+
+
+@_aws_mistakes()
 def find_region(region: str | None) -> str:
     """The region whose STS is called: as set, of the environment or AWS configuration, or where this instance
     runs. Blocks for up to two seconds. Raises `SettingsError`.
@@ -123,10 +137,14 @@ def find_region(region: str | None) -> str:
     return str(found)
 
 
+@_aws_mistakes()
 def sts_client(
     *, region: str, endpoint_url: str | None, connections: int, credentials: SigningCredentials | None = None
 ) -> "STSClient":
-    """A client for the regional STS or another endpoint, with boto3's credential chain or other credentials."""
+    """A client for the regional STS or another endpoint, with boto3's credential chain or other credentials.
+
+    Raises `SettingsError`.
+    """
     session = botocore.session.get_session()
     session.set_config_variable("sts_regional_endpoints", "regional")
     signing = credentials or ChainCredentials(session.get_component("credential_provider"))

@@ -25,6 +25,9 @@ SERVICE_ACCOUNT_DIRECTORY: Final = Path("/var/run/secrets/kubernetes.io/servicea
 _PLUGIN_TIMEOUT = 30.0  # seconds for a kubeconfig's credential plugin, which may ask a cloud's API
 
 
+_REMEDY: Final = "correct it, or name another one with --kubeconfig, or a context of it with --context"
+
+
 class ConfigurationSource(Protocol):
     """Loads the configuration anew each time it is asked."""
 
@@ -91,8 +94,10 @@ class Kubeconfig:
             raise KubeConfigError(f"kubeconfig {self}: no credentials after {_PLUGIN_TIMEOUT:.0f} s") from error
         except yaml.YAMLError as error:
             raise KubeConfigError(f"kubeconfig {self}: not YAML: {_one_line(error)}") from error
-        except (ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise KubeConfigError(f"kubeconfig {self}: {_one_line(error)}") from error
+        except (ConfigException, OSError) as error:
+            raise KubeConfigError(f"kubeconfig {self}: {_one_line(error)}; {_REMEDY}") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise KubeConfigError(f"kubeconfig {self}: no kubeconfig ({_one_line(error)}); {_REMEDY}") from error
         if anonymous:
             raise KubeConfigError(f"kubeconfig {self}: the credential plugin gave no credentials; run it by hand")
         return _finished(configuration)
@@ -136,6 +141,12 @@ def fingerprint(configuration: Configuration) -> bytes:
 
 
 def _finished(configuration: Configuration) -> Configuration:
+    for what, url in (
+        ("the server in the Kubernetes configuration", configuration.host),
+        ("the proxy of HTTPS_PROXY or HTTP_PROXY", configuration.proxy),
+    ):
+        if url and not url.startswith(("http://", "https://")):
+            raise KubeConfigError(f"{what} is {url!r}; expected a URL such as https://10.0.0.1:6443")
     token = configuration.api_key.get("BearerToken")
     if token is not None:
         if not token.split()[1:]:

@@ -203,7 +203,7 @@ class Reflector(Generic[T]):
         expired_in_use = error.kind == "expired" and self._heard > 0
         if error.needs_list:
             self._version, self._heard = None, 0
-        fields = {"verb": verb, "resource": self._resource.plural, "error": str(error)}
+        fields: dict[str, object] = {"verb": verb, "resource": self._resource.plural, "error": str(error)}
         if expired_in_use:  # the normal fate of a version; one that expires right after its list is not normal
             _log.debug("Watch expired; listing again", extra=fields)
             return 0.0
@@ -211,7 +211,7 @@ class Reflector(Generic[T]):
             _log.debug("Watch was silent; watching anew", extra=fields)
             return 0.0
         delay = max(self._backoff.next_delay(), error.retry_after)
-        fields["retry_seconds"] = f"{delay:.1f}"
+        fields["retry_seconds"] = round(delay, 1)
         if error.kind == "forbidden":
             fields["api_group"] = self._resource.group
             _log.warning("Permission missing: grant this verb on this resource in a ClusterRole", extra=fields)

@@ -3,6 +3,7 @@
 The defaults are those of a production replica; what has no safe default (the token keys) is required.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,3 +205,21 @@ class ServerSettings:
     credentials: CredentialSettings = section(CredentialSettings, group="Credentials")
     operators: OperatorSettings = section(OperatorSettings, group="Operation")
     logs: LogSettings = section(LogSettings, group="Logs")
+
+    def check(self) -> Iterator[str]:
+        """No two listeners at one place: pods would reach what is for operators only, or the other way round."""
+        listeners = (
+            ("--listen", self.metadata.listen),
+            ("--admin-listen", self.operators.admin_listen),
+            ("--debug-listen", self.operators.debug_listen),
+        )
+        for (flag, address), (other_flag, other) in itertools.combinations(listeners, 2):
+            if _overlap(address, other):
+                yield f"{flag} is '{address}' and {other_flag} is '{other}': give them different ports"
+
+
+def _overlap(address: ListenAddress, other: ListenAddress) -> bool:
+    """Whether two listeners would share an address; port 0 is chosen by the kernel, and never twice."""
+    if address.port != other.port or address.port == 0:
+        return False
+    return address.host == other.host or bool({address.host, other.host} & {"", "::", "0.0.0.0"})

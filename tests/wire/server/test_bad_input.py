@@ -29,6 +29,26 @@ def without_key(world: World) -> list[str]:
 
 MISTAKES: list[tuple[str, Flags, list[str]]] = [
     (
+        "a region that is none",
+        lambda world: replaced(world, "--sts-region=not a region"),
+        ["AWS configuration", "not a region", "--sts-region", "AWS_PROFILE"],
+    ),
+    (
+        "two listeners at one place",
+        lambda world: replaced(world, "--listen=127.0.0.1:18080", "--admin-listen=:18080"),
+        ["--listen is '127.0.0.1:18080'", "--admin-listen is ':18080'", "give them different ports"],
+    ),
+    (
+        "a kubeconfig that is none",
+        lambda world: replaced(world, f"--kubeconfig={written(world.folder / 'text', 'hello')}"),
+        ["no kubeconfig", "--kubeconfig"],
+    ),
+    (
+        "a context that is not there",
+        lambda world: replaced(world, "--context=nowhere"),
+        ["nowhere", "--context"],
+    ),
+    (
         "an unknown flag",
         lambda world: replaced(world, "--sts-rat=3"),
         ["'--sts-rat'", "did you mean --sts-rate?"],
