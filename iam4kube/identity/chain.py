@@ -28,7 +28,7 @@ from iam4kube.identity.outcomes import (
     node_key,
 )
 from iam4kube.identity.pods import PodTable
-from iam4kube.kube.objects import Address, Pod
+from iam4kube.kube.objects import Address, Node, Pod
 from iam4kube.runtime.clock import Now
 
 # A bookmark comes every minute (kube-apiserver's defaultBookmarkFrequency): a watch silent for this long is
@@ -77,12 +77,10 @@ class Chain:
 
     def evaluate(self, address: Address) -> Settled | Open:
         """Who asks from `address`, as far as the role."""
-        pod = self._pod_at(address)
-        if not isinstance(pod, Pod):
-            return pod
-        node = self._nodes.get(pod.node)
-        if node is None:
-            return Pending(Reason.UNKNOWN_NODE, (node_key(pod.node), address_key(address)))
+        placed = self._pod_and_node_at(address)
+        if not isinstance(placed, tuple):
+            return placed
+        pod, node = placed
         stale = self._freshness.age() > STALE_AFTER
         unconfirmed = self._unconfirmed(pod) if stale else None
         if unconfirmed is not None:
@@ -102,13 +100,17 @@ class Chain:
             own = self._nodes.at(address)
             if own is not None:
                 return Located(None, own)
+        placed = self._pod_and_node_at(address)
+        return Located(*placed) if isinstance(placed, tuple) else placed
+
+    def _pod_and_node_at(self, address: Address) -> tuple[Pod, Node] | Refused | Unavailable | Open:
         pod = self._pod_at(address)
         if not isinstance(pod, Pod):
             return pod
         node = self._nodes.get(pod.node)
         if node is None:
             return Pending(Reason.UNKNOWN_NODE, (node_key(pod.node), address_key(address)))
-        return Located(pod, node)
+        return pod, node
 
     def _pod_at(self, address: Address) -> Pod | Refused | Unavailable | Open:
         if not self._freshness.synced:
