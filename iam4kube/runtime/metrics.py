@@ -4,7 +4,6 @@ Labels have few values that we choose ourselves. Never a role, a pod or an addre
 """
 
 import asyncio
-from typing import Generic, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,9 +14,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics import MetricWrapperBase
 
-MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
 
 _LAG_PERIOD = 0.1
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -31,21 +28,6 @@ def new_registry(*, program: str, version: str) -> CollectorRegistry:
     GCCollector(registry=registry)
     Info(f"{program}_build", "The version that runs.", registry=registry).info({"version": version})
     return registry
-
-
-class Children(dict[str, MetricT], Generic[MetricT]):
-    """A metric's children by the value of its one label, found once: `answers["200"].inc()`.
-
-    `labels()` takes a lock and builds a tuple each time, 0.5 µs on the hottest path; a dictionary takes 0.03.
-    """
-
-    def __init__(self, metric: MetricT) -> None:
-        super().__init__()
-        self._metric = metric
-
-    def __missing__(self, value: str) -> MetricT:
-        child = self[value] = self._metric.labels(value)
-        return child
 
 
 def render(registry: CollectorRegistry, *, accept: str = "") -> tuple[bytes, str]:

@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -168,17 +167,3 @@ def url(value: str) -> str:
     if not valid or parts.query or parts.fragment or any(character.isspace() for character in value):
         raise ValueError("expected a URL such as https://sts.eu-west-1.amazonaws.com")
     return value.rstrip("/")
-
-
-def existing_file(value: str) -> Path:
-    """The path of a file that can be read now."""
-    path = Path(value).expanduser()
-    try:
-        with path.open("rb"):
-            return path
-    except FileNotFoundError:
-        raise ValueError("expected a file that can be read; there is nothing at this path") from None
-    except IsADirectoryError:
-        raise ValueError("expected a file that can be read; this is a directory") from None
-    except OSError as error:
-        raise ValueError(f"expected a file that can be read; {error.strerror}") from error

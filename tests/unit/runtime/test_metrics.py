@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from iam4kube.runtime.metrics import Children, LoopLag, new_registry, render
+from iam4kube.runtime.metrics import LoopLag, new_registry, render
 
 
 def test_a_registry_tells_of_the_process_and_the_build() -> None:
@@ -30,18 +30,6 @@ def test_the_scrapers_accept_header_chooses_the_format() -> None:
     body, content_type = render(CollectorRegistry(), accept="application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
-
-
-def test_children_are_found_once_and_count_for_their_metric() -> None:
-    """The same child each time, without asking the metric again."""
-    registry = CollectorRegistry()
-    answers = Children(Counter("answers", "Answers.", ["status"], registry=registry))
-    answers["200"].inc()
-    answers["200"].inc()
-    answers["404"].inc()
-    assert answers["200"] is answers["200"]
-    assert registry.get_sample_value("answers_total", {"status": "200"}) == 2
-    assert registry.get_sample_value("answers_total", {"status": "404"}) == 1
 
 
 @pytest.mark.looptime

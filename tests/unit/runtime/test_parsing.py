@@ -1,6 +1,5 @@
 """Texts of settings: what is taken, and what is said about the rest."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from iam4kube.runtime.parsing import (
     choice,
     comma_separated,
     duration,
-    existing_file,
     integer,
     ip_address,
     listen_address,
@@ -110,19 +108,6 @@ def test_limits_are_inclusive_and_named_as_they_were_declared() -> None:
         bounded(integer, maximum="10")("11")
     with pytest.raises(ValueError, match=r"^expected a duration"):
         session("long")
-
-
-def test_a_file_has_to_be_there_and_readable(tmp_path: Path) -> None:
-    """Known at start, not at the first request."""
-    file = tmp_path / "keys"
-    file.write_text("secret")
-    assert existing_file(str(file)) == file
-    with pytest.raises(ValueError, match="there is nothing at this path"):
-        existing_file(str(tmp_path / "missing"))
-    with pytest.raises(ValueError, match="this is a directory"):
-        existing_file(str(tmp_path))
-    with pytest.raises(ValueError, match="Not a directory"):
-        existing_file(str(file / "below"))
 
 
 def test_an_address_is_written_as_it_is_read() -> None:
