@@ -15,7 +15,6 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import choose_encoder
 
-
 _LAG_PERIOD = 0.1
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
