@@ -38,11 +38,12 @@ def stop_on_signals() -> Iterator[asyncio.Event]:
     before = {each: signal.getsignal(each) for each in _STOP_SIGNALS}
 
     def request(received: signal.Signals) -> None:
-        logger.info("Stop requested", extra={"signal": received.name})
-        for each in _STOP_SIGNALS:
-            loop.remove_signal_handler(each)
+        if requested.is_set():  # came between the first one and the handlers below
+            _exit_at_once(received, None)
+        for each in _STOP_SIGNALS:  # in place of the loop's: removing those would drop a signal under way
             signal.signal(each, _exit_at_once)
         requested.set()
+        logger.info("Stop requested", extra={"signal": received.name})
 
     for each in _STOP_SIGNALS:
         loop.add_signal_handler(each, request, each)

@@ -28,11 +28,24 @@ async def main(stuck):
 sys.exit(run(main(sys.argv[1])))
 """
 
+SECOND_WITH_THE_LOG_LINE = """
+import logging, os, signal
+
+class Impatient(logging.Handler):
+    def emit(self, record):
+        if record.getMessage() == "Stop requested":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+logging.basicConfig(level="INFO", handlers=[Impatient()])
+"""
+
 
 @contextmanager
-def program(stuck: str = "") -> Iterator[subprocess.Popen[str]]:
+def program(stuck: str = "", *, before: str = "") -> Iterator[subprocess.Popen[str]]:
     """The program, once it is ready for signals."""
-    with subprocess.Popen([sys.executable, "-c", PROGRAM, stuck], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", before + PROGRAM, stuck], stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert line(process) == "ready"
             yield process
@@ -65,3 +78,10 @@ def test_a_second_signal_forces_even_where_the_event_loop_is_stuck(stuck: str, s
         assert line(process) == "stopping"
         process.send_signal(second)
         assert process.wait(5) == 128 + second
+
+
+def test_a_second_signal_counts_however_soon_it_comes() -> None:
+    """Even while the first one is still being taken in: here it comes with the log line about it."""
+    with program(before=SECOND_WITH_THE_LOG_LINE) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 128 + signal.SIGTERM
