@@ -13,21 +13,37 @@ from typing import Final
 
 import msgspec
 
-from iam4kube.kube import wire
+from iam4kube.kube import wire, wire_networking
 from iam4kube.kube.addresses import canonical_address
 from iam4kube.kube.errors import Json, OddObject, decoded
-from iam4kube.kube.objects import Address, Node, Pod, ResourceVersion, ServiceAccount, Uid
+from iam4kube.kube.objects import (
+    Address,
+    Endpoint,
+    EndpointPort,
+    EndpointSlice,
+    EndpointTarget,
+    Node,
+    Pod,
+    ResourceVersion,
+    Service,
+    ServiceAccount,
+    ServicePort,
+    Uid,
+)
 
 ROLE_ARN_ANNOTATION: Final = "iam.amazonaws.com/roleArn"
 EXTERNAL_ID_ANNOTATION: Final = "iam.amazonaws.com/roleExternalId"
 REGION_LABEL: Final = "topology.kubernetes.io/region"
 ZONE_LABEL: Final = "topology.kubernetes.io/zone"
+SERVICE_NAME_LABEL: Final = "kubernetes.io/service-name"
 
 _MARK_BITS = (1 << 60) - 1  # CPython keeps integers under 2**60 in 32 bytes, larger ones in 48
 _NODE_IP_TYPES = frozenset(("InternalIP", "ExternalIP"))
 
 _pods = msgspec.json.Decoder(wire.Pod)
 _nodes = msgspec.json.Decoder(wire.Node)
+_services = msgspec.json.Decoder(wire_networking.Service)
+_slices = msgspec.json.Decoder(wire_networking.EndpointSlice)
 _partials = msgspec.json.Decoder(wire.Partial)
 
 
@@ -83,9 +99,71 @@ def decode_node(data: Json) -> Node:
     )
 
 
+def decode_service(data: Json) -> Service:
+    """Decode one Service. Raises `OddObject`."""
+    service = decoded(_services, data)
+    metadata, spec = service.metadata, service.spec
+    cluster_ips = spec.cluster_ips or (spec.cluster_ip,)
+    return Service(
+        namespace=metadata.namespace,
+        name=metadata.name,
+        uid=Uid(metadata.uid),
+        resource_version=ResourceVersion(metadata.resource_version),
+        type=spec.type,
+        headless="None" in cluster_ips,
+        cluster_ips=_canonical(cluster_ips),
+        ports=tuple(ServicePort(name=port.name, port=port.port, protocol=port.protocol) for port in spec.ports or ()),
+        internal_traffic_policy=spec.internal_traffic_policy or "Cluster",
+        session_affinity=spec.session_affinity,
+    )
+
+
+def decode_endpoint_slice(data: Json) -> EndpointSlice:
+    """Decode one EndpointSlice. Host names and addresses that are none are left out. Raises `OddObject`."""
+    found = decoded(_slices, data)
+    metadata = found.metadata
+    return EndpointSlice(
+        namespace=metadata.namespace,
+        name=metadata.name,
+        uid=Uid(metadata.uid),
+        resource_version=ResourceVersion(metadata.resource_version),
+        service=(metadata.labels or {}).get(SERVICE_NAME_LABEL, ""),
+        address_type=found.address_type,
+        ports=tuple(
+            EndpointPort(name=port.name or "", port=port.port, protocol=port.protocol or "TCP")
+            for port in found.ports or ()
+        ),
+        endpoints=tuple(map(_endpoint, found.endpoints or ())),
+    )
+
+
 def decode_metadata(data: Json) -> wire.ObjectMeta:
     """Tell which object this is, whatever its kind. Raises `OddObject`."""
     return decoded(_partials, data).metadata
+
+
+def _endpoint(endpoint: wire_networking.Endpoint) -> Endpoint:
+    """Give conditions that nobody reported the meaning that the API gives them: ready, and serving as it is ready."""
+    conditions = endpoint.conditions or wire_networking.EndpointConditions()
+    hints = endpoint.hints or wire_networking.EndpointHints()
+    ready = conditions.ready is not False
+    return Endpoint(
+        addresses=_canonical(endpoint.addresses or ()),
+        ready=ready,
+        serving=ready if conditions.serving is None else conditions.serving,
+        terminating=conditions.terminating is True,
+        node=intern(endpoint.node_name or ""),
+        zone=intern(endpoint.zone or ""),
+        zone_hints=tuple(intern(hint.name) for hint in hints.for_zones or ()),
+        node_hints=tuple(intern(hint.name) for hint in hints.for_nodes or ()),
+        target=None if endpoint.target_ref is None else _target(endpoint.target_ref),
+    )
+
+
+def _target(target: wire_networking.TargetReference) -> EndpointTarget:
+    return EndpointTarget(
+        kind=intern(target.kind), namespace=intern(target.namespace), name=target.name, uid=Uid(target.uid)
+    )
 
 
 def _pod_addresses(status: wire.PodStatus) -> tuple[Address, ...]:

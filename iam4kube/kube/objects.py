@@ -64,3 +64,87 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     """Label `topology.kubernetes.io/region`."""
     zone: str | None
     """Label `topology.kubernetes.io/zone`."""
+
+
+class ServicePort(msgspec.Struct, frozen=True, gc=False):
+    """A port of a Service."""
+
+    name: str
+    """Empty only where it is the only one."""
+    port: int
+    protocol: str
+
+
+class Service(msgspec.Struct, frozen=True, gc=False):
+    """What the router needs of a Service."""
+
+    namespace: str
+    name: str
+    uid: Uid
+    resource_version: ResourceVersion
+    type: str
+    """`ClusterIP`, `NodePort`, `LoadBalancer` or `ExternalName`."""
+    headless: bool
+    """It was asked to have no cluster IP."""
+    cluster_ips: tuple[Address, ...]
+    """At most one of each family, canonical; none for a headless one and for an `ExternalName`."""
+    ports: tuple[ServicePort, ...]
+    internal_traffic_policy: str
+    """`Cluster` or `Local`: only endpoints on the client's own node."""
+    session_affinity: str
+    """`None` or `ClientIP`."""
+
+
+class EndpointPort(msgspec.Struct, frozen=True, gc=False):
+    """A port on which all endpoints of a slice listen."""
+
+    name: str
+    """That of the Service's port."""
+    port: int | None
+    """None: not said, so nothing can be sent there."""
+    protocol: str
+
+
+class EndpointTarget(msgspec.Struct, frozen=True, gc=False):
+    """The object behind an endpoint: a pod, mostly."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: Uid
+
+
+class Endpoint(msgspec.Struct, frozen=True, gc=False):
+    """One backend in a slice."""
+
+    addresses: tuple[Address, ...]
+    """Canonical. All are of one backend, and kube-proxy uses the first only."""
+    ready: bool
+    """Takes new connections. Never while it is terminating, unless the Service publishes unready addresses."""
+    serving: bool
+    """Answers, be it terminating or not."""
+    terminating: bool
+    node: str
+    """Empty when not said."""
+    zone: str
+    """Empty when not said."""
+    zone_hints: tuple[str, ...]
+    """The zones from which it should be used. Whoever wrote the slice has spread the load with them."""
+    node_hints: tuple[str, ...]
+    """The same, by nodes."""
+    target: EndpointTarget | None
+
+
+class EndpointSlice(msgspec.Struct, frozen=True, gc=False):
+    """Some of a Service's backends, all of one address family and with the same ports."""
+
+    namespace: str
+    name: str
+    uid: Uid
+    resource_version: ResourceVersion
+    service: str
+    """The Service that it belongs to, by its label; empty when it does not say."""
+    address_type: str
+    """`IPv4`, `IPv6` or `FQDN`."""
+    ports: tuple[EndpointPort, ...]
+    endpoints: tuple[Endpoint, ...]

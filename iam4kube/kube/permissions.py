@@ -1,23 +1,37 @@
 """The RBAC rules that each program needs, as data: the manifests, the documentation and the log lines agree with it."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
-from iam4kube.kube.resources import NODES, PODS, SERVICE_ACCOUNTS, Resource
+from iam4kube.kube.resources import ENDPOINT_SLICES, NODES, PODS, SERVICE_ACCOUNTS, SERVICES, Resource
+
+
+class Scope(StrEnum):
+    """Where a rule holds."""
+
+    CLUSTER = "cluster"
+    """Everywhere, by a ClusterRole."""
+    SERVICE_NAMESPACE = "the Service's namespace"
+    """By a Role there."""
+    DEFAULT_NAMESPACE = "default"
+    """By a Role there: events about nodes are in that namespace, since nodes are in none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Permission:
-    """One rule of a ClusterRole."""
+    """One rule of a ClusterRole or of a Role."""
 
     group: str
     resource: str
     verbs: tuple[str, ...]
+    scope: Scope = Scope.CLUSTER
     why: str
 
 
-def _watch(resource: Resource[Any], *more: str, why: str) -> Permission:
-    return Permission(group=resource.group, resource=resource.plural, verbs=("list", "watch", *more), why=why)
+def _watch(resource: Resource[Any], *more: str, scope: Scope = Scope.CLUSTER, why: str) -> Permission:
+    verbs = ("list", "watch", *more)
+    return Permission(group=resource.group, resource=resource.plural, verbs=verbs, scope=scope, why=why)
 
 
 EVENTS: Final = Permission(
@@ -31,3 +45,24 @@ SERVER_PERMISSIONS: Final = (
     EVENTS,
 )
 """Of the credential server, all cluster-wide."""
+
+ROUTER_PERMISSIONS: Final = (
+    _watch(SERVICES, scope=Scope.SERVICE_NAMESPACE, why="the address and the port that packets are rewritten to"),
+    _watch(ENDPOINT_SLICES, scope=Scope.SERVICE_NAMESPACE, why="whether a server is ready, and where"),
+    Permission(
+        group="", resource="nodes", verbs=("get",), why="zone and addresses of its own node; RBAC cannot say which one"
+    ),
+    Permission(
+        group="",
+        resource="events",
+        verbs=("create", "patch"),
+        scope=Scope.DEFAULT_NAMESPACE,
+        why="tell on the node that its routing is broken, or mended",
+    ),
+)
+"""Of the router."""
+
+STARTUP_TAINT_PERMISSION: Final = Permission(
+    group="", resource="nodes", verbs=("patch",), why="remove the startup taint from its own node"
+)
+"""Of the router on top, and only with `--remove-startup-taint`: it is a permission on every node."""

@@ -5,9 +5,15 @@ from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
-from iam4kube.kube.decoding import decode_node, decode_pod, decode_service_account
+from iam4kube.kube.decoding import (
+    decode_endpoint_slice,
+    decode_node,
+    decode_pod,
+    decode_service,
+    decode_service_account,
+)
 from iam4kube.kube.errors import Json
-from iam4kube.kube.objects import Node, Pod, ResourceVersion, ServiceAccount, Uid
+from iam4kube.kube.objects import EndpointSlice, Node, Pod, ResourceVersion, Service, ServiceAccount, Uid
 
 
 class Watched(Protocol):
@@ -65,3 +71,12 @@ SERVICE_ACCOUNTS: Final = Resource[ServiceAccount](
     plural="serviceaccounts", decode=decode_service_account, namespace_of=lambda account: account.namespace
 )
 NODES: Final = Resource[Node](plural="nodes", decode=decode_node, namespace_of=_no_namespace)
+SERVICES: Final = Resource[Service](
+    plural="services", decode=decode_service, namespace_of=lambda service: service.namespace
+)
+ENDPOINT_SLICES: Final = Resource[EndpointSlice](
+    plural="endpointslices",
+    group="discovery.k8s.io",
+    decode=decode_endpoint_slice,
+    namespace_of=lambda endpoint_slice: endpoint_slice.namespace,
+)

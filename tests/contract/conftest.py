@@ -37,8 +37,9 @@ class ApiServer:
     """Makes every earlier resourceVersion and continue token too old."""
 
     def path(self, plural: str, name: str = "") -> str:
-        """Where a namespaced core resource is."""
-        return f"/api/v1/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
+        """Where a namespaced resource is."""
+        root = "/apis/discovery.k8s.io/v1" if plural == "endpointslices" else "/api/v1"
+        return f"{root}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
 
     async def ask(
         self, method: str, path: str, body: Any = None, *, content_type: str = "application/json", **query: str
@@ -58,7 +59,7 @@ class ApiServer:
         return answer.body
 
     async def create(self, obj: Mapping[str, Any]) -> dict[str, Any]:
-        """Create a core object, in the test's namespace unless its type has none."""
+        """Create an object, in the test's namespace unless its type has none."""
         plural = f"{obj['kind'].lower()}s"
         body = {**obj, "metadata": {**obj["metadata"]}}
         body["metadata"].pop("namespace", None)

@@ -3,7 +3,8 @@
 From the bottom up: `resources` (which types there are), `errors` (Status objects), `store` (revisions, history,
 compaction: etcd's part), `selectors` and `patches` (pure), `registry` (what an API server does to an object
 before it stores it), `requests` (paths and queries), `watches` (streams), `faults`, `app` (HTTP), `api` (the
-class that tests and the demo use), `objects` (realistic pods, ServiceAccounts and nodes).
+class that tests and the demo use), `objects` (realistic pods, ServiceAccounts and nodes), `networking`
+(Services and EndpointSlices).
 
 What nobody here asks for is left out: schemas and their validation, admission, RBAC (a fault can forbid),
 server-side apply, protobuf, discovery.
