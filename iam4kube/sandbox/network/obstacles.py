@@ -1,0 +1,16 @@
+"""Whether network namespaces can be made here."""
+
+import shutil
+
+from iam4kube.sandbox.network.namespace import Namespace
+
+
+def obstacle() -> str | None:
+    """What stands in the way of a `NodeNetwork`, with its remedy, in one line; or nothing."""
+    if shutil.which("ip") is None:
+        return "the program ip is missing (install Debian's iproute2)"
+    try:
+        Namespace().close()
+    except OSError as error:
+        return f"no network namespace can be made: {error.strerror} (run it as root, or under: unshare --map-root-user)"
+    return None
