@@ -1,4 +1,4 @@
-"""What every test runs under: no task left behind, and no cluster test without a control plane."""
+"""What every test runs under: no task left behind, and no test without what it needs of the machine."""
 
 import asyncio
 import inspect
@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.controlplane import ControlPlane
+from tests.support.node_lab_obstacles import netns_obstacle
 
 ASSETS_VARIABLE = "KUBEBUILDER_ASSETS"
-_left_out = pytest.StashKey[int]()
+_left_out = pytest.StashKey[list[str]]()
 
 
 def pytest_configure() -> None:
@@ -24,24 +25,28 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what cannot run here, and watch over the tasks of what can."""
-    if not os.environ.get(ASSETS_VARIABLE):
-        cluster = [item for item in items if item.get_closest_marker("cluster")]
-        config.stash[_left_out] = len(cluster)
-        config.hook.pytest_deselected(items=cluster)
-        items[:] = [item for item in items if not item.get_closest_marker("cluster")]
+    config.stash[_left_out] = []
+    for marker, find_obstacle in (("cluster", _cluster_obstacle), ("netns", netns_obstacle)):
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        if marked and (found := find_obstacle()):
+            config.stash[_left_out].append(f"{len(marked)} {marker} tests left out: {found}")
+            config.hook.pytest_deselected(items=marked)
+            items[:] = [item for item in items if not item.get_closest_marker(marker)]
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
             item.fixturenames.insert(0, "no_leftover_tasks")  # set up first, so checked after all other fixtures
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what was left out, in one line."""
-    count = config.stash.get(_left_out, 0)
-    if count:
-        terminalreporter.write_line(
-            f"{count} cluster tests left out: {ASSETS_VARIABLE} is not set "
-            f'(export {ASSETS_VARIABLE}="$(tests/controlplane/build)")'
-        )
+    """Say what was left out, in one line for each marker."""
+    for line in config.stash.get(_left_out, []):
+        terminalreporter.write_line(line)
+
+
+def _cluster_obstacle() -> str | None:
+    if os.environ.get(ASSETS_VARIABLE):
+        return None
+    return f'{ASSETS_VARIABLE} is not set (export {ASSETS_VARIABLE}="$(tests/controlplane/build)")'
 
 
 @pytest.fixture
