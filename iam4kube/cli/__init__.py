@@ -5,27 +5,12 @@ probe every ten seconds or a `--version` should not pay for.
 """
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 
 from iam4kube.cli.arguments import command_parser
-from iam4kube.runtime.mistakes import SettingsError
-
-EXIT_MISTAKE = 2
-"""What was asked cannot be done as it was asked: a flag, a file or an address is wrong."""
-_EXIT_INTERRUPTED = 130
+from iam4kube.runtime.commands import run_command_line
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """Run the command line and return the exit code. A mistake is one line on standard error, and never a traceback."""
-    parser = command_parser()
-    try:
-        parsed = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
-        code: int = parsed.run(parsed, environ)
-    except SettingsError as error:
-        for mistake in error.mistakes:
-            print(f"iam4kube: {mistake}", file=sys.stderr)  # noqa: T201  # a command's own output
-        return EXIT_MISTAKE
-    except KeyboardInterrupt:
-        return _EXIT_INTERRUPTED
-    return code
+    """Run the command line and return the exit code."""
+    return run_command_line(command_parser(), arguments, environ)

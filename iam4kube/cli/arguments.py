@@ -1,13 +1,10 @@
 """The commands and their arguments: what `iam4kube --help` shows."""
 
 import argparse
-from collections.abc import Callable, Mapping
 
 from iam4kube import __version__
 from iam4kube.cli import demo, health, serve, token_key
 from iam4kube.runtime.arguments import SettingsParser
-
-Command = Callable[[argparse.Namespace, Mapping[str, str]], int]
 
 _DESCRIPTION = """\
 Gives every pod on a Kubernetes cluster the AWS credentials of its own ServiceAccount,

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -44,6 +45,11 @@ def text(value: str) -> str:
     if not value.strip():
         raise ValueError("expected some text")
     return value
+
+
+def future_file(value: str) -> Path:
+    """The path of a file whose content is checked when it is read."""
+    return Path(value).expanduser()
 
 
 def duration(value: str) -> float:

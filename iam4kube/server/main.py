@@ -7,21 +7,18 @@ from contextlib import asynccontextmanager
 from iam4kube import __version__
 from iam4kube.credentials.pace import Pace
 from iam4kube.credentials.sts import AssumeRoleSource
-from iam4kube.kube.client import KubeClient
-from iam4kube.kube.configuration import find_configuration
-from iam4kube.kube.errors import KubeConfigError
+from iam4kube.kube.connection import open_client
 from iam4kube.runtime.clock import Now, utc_now
 from iam4kube.runtime.descriptors import raise_descriptor_limit
 from iam4kube.runtime.garbage import freeze_until
 from iam4kube.runtime.lifecycle import run, run_stop_steps, stop_on_signals
 from iam4kube.runtime.logs import configure_logging
 from iam4kube.runtime.metrics import new_registry
-from iam4kube.runtime.mistakes import SettingsError
 from iam4kube.runtime.settings import unknown_variables
 from iam4kube.runtime.tasks import Supervisor, TaskDied
 from iam4kube.server.assembly import Replica
 from iam4kube.server.metadata_api import load_keyring
-from iam4kube.server.settings import PREFIX, CredentialSettings, KubernetesSettings, ServerSettings
+from iam4kube.server.settings import PREFIX, CredentialSettings, ServerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +71,7 @@ async def open_replica(
     registry = new_registry(program="iam4kube", version=__version__)
     pace = Pace(rate=settings.credentials.sts_rate, burst=settings.credentials.sts_burst)
     async with (
-        _open_client(settings.kubernetes, environ) as client,
+        open_client(settings.kubernetes, environ, user_agent=f"iam4kube/{__version__}") as client,
         _source(settings.credentials, pace=pace, now=now) as source,
     ):
         replica = Replica(
@@ -89,20 +86,6 @@ async def open_replica(
         )
         replica.bind()
         yield replica
-
-
-@asynccontextmanager
-async def _open_client(settings: KubernetesSettings, environ: Mapping[str, str]) -> AsyncIterator[KubeClient]:
-    configuration = find_configuration(kubeconfig=settings.kubeconfig, context=settings.context, environ=environ)
-    client = KubeClient(configuration, user_agent=f"iam4kube/{__version__}")
-    try:
-        await client.__aenter__()
-    except KubeConfigError as error:
-        raise SettingsError([str(error)]) from error
-    try:
-        yield client
-    finally:
-        await client.__aexit__(None, None, None)
 
 
 def _source(settings: CredentialSettings, *, pace: Pace, now: Now) -> AssumeRoleSource:

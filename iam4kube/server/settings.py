@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from iam4kube.kube.settings import ClusterSettings
 from iam4kube.roles import InvalidRole, Role, parse_role_arn
-from iam4kube.runtime.logs import FORMATS, LEVELS
+from iam4kube.runtime.log_settings import LogSettings
 from iam4kube.runtime.parsing import (
     ListenAddress,
     boolean,
     bounded,
     choice,
     duration,
+    future_file,
     listen_address,
     number,
     positive_integer,
@@ -33,11 +35,6 @@ def assumed_role(value: str) -> Role:
         return parse_role_arn(value)
     except InvalidRole:
         raise ValueError("expected a role ARN such as arn:aws:iam::123456789012:role/iam4kube") from None
-
-
-def future_file(value: str) -> Path:
-    """The path of a file whose content is checked when it is read."""
-    return Path(value).expanduser()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,18 +91,9 @@ class MetadataSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KubernetesSettings:
-    """Where the cluster is."""
+class KubernetesSettings(ClusterSettings):
+    """Where the cluster is, and how long it may be silent."""
 
-    kubeconfig: Path | None = setting(
-        None,
-        parse=future_file,
-        metavar="FILE",
-        help="A kubeconfig; without one the pod's own ServiceAccount inside a cluster, elsewhere what kubectl uses.",
-    )
-    context: str | None = setting(
-        None, parse=text, metavar="NAME", help="The kubeconfig's context, if not its current one."
-    )
     max_stale: float = setting(
         "15m",
         parse=bounded(duration, minimum="2m"),
@@ -181,19 +169,6 @@ class OperatorSettings:
         metavar="DURATION",
         help="How long requests are served after SIGTERM: every node has to hear that this replica is going.",
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogSettings:
-    """How logs look."""
-
-    log_format: str = setting(
-        "auto",
-        parse=choice(*FORMATS),
-        metavar="|".join(FORMATS),
-        help="JSON for machines, text for people; auto is text on a terminal, else JSON.",
-    )
-    log_level: str = setting("info", parse=choice(*LEVELS), metavar="|".join(LEVELS), help="The least that is logged.")
 
 
 @dataclass(frozen=True, kw_only=True)
