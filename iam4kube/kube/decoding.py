@@ -119,7 +119,7 @@ def decode_service(data: Json) -> Service:
 
 
 def decode_endpoint_slice(data: Json) -> EndpointSlice:
-    """Decode one EndpointSlice. Host names and addresses that are none are left out. Raises `OddObject`."""
+    """Decode one EndpointSlice. What is no address, or none of the slice's family, is left out. Raises `OddObject`."""
     found = decoded(_slices, data)
     metadata = found.metadata
     return EndpointSlice(
@@ -133,7 +133,7 @@ def decode_endpoint_slice(data: Json) -> EndpointSlice:
             EndpointPort(name=port.name or "", port=port.port, protocol=port.protocol or "TCP")
             for port in found.ports or ()
         ),
-        endpoints=tuple(map(_endpoint, found.endpoints or ())),
+        endpoints=tuple(_endpoint(endpoint, found.address_type) for endpoint in found.endpoints or ()),
     )
 
 
@@ -142,13 +142,15 @@ def decode_metadata(data: Json) -> wire.ObjectMeta:
     return decoded(_partials, data).metadata
 
 
-def _endpoint(endpoint: wire_networking.Endpoint) -> Endpoint:
+def _endpoint(endpoint: wire_networking.Endpoint, address_type: str) -> Endpoint:
     """Give conditions that nobody reported the meaning that the API gives them: ready, and serving as it is ready."""
     conditions = endpoint.conditions or wire_networking.EndpointConditions()
     hints = endpoint.hints or wire_networking.EndpointHints()
     ready = conditions.ready is not False
     return Endpoint(
-        addresses=_canonical(endpoint.addresses or ()),
+        addresses=tuple(
+            address for address in _canonical(endpoint.addresses or ()) if address_type == _address_type(address)
+        ),
         ready=ready,
         serving=ready if conditions.serving is None else conditions.serving,
         terminating=conditions.terminating is True,
@@ -158,6 +160,10 @@ def _endpoint(endpoint: wire_networking.Endpoint) -> Endpoint:
         node_hints=tuple(intern(hint.name) for hint in hints.for_nodes or ()),
         target=None if endpoint.target_ref is None else _target(endpoint.target_ref),
     )
+
+
+def _address_type(address: Address) -> str:
+    return "IPv6" if ":" in address else "IPv4"
 
 
 def _target(target: wire_networking.TargetReference) -> EndpointTarget:

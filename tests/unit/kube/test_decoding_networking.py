@@ -135,6 +135,13 @@ def test_a_slice_of_host_names_has_no_addresses() -> None:
     assert [each.addresses for each in found.endpoints] == [()]
 
 
+def test_addresses_of_another_family_are_left_out() -> None:
+    """A slice has one family, and an IPv4-mapped address is of IPv4: in a map of the other it would fail everything."""
+    addresses = ["fd00::1", "::ffff:10.1.0.1", "10.1.0.2"]
+    found = decoded_slice({"addresses": addresses}, addressType="IPv6")
+    assert [each.addresses for each in found.endpoints] == [("fd00::1",)]
+
+
 def test_a_slice_that_belongs_to_nothing() -> None:
     """Without the label it says no Service."""
     assert decoded_slice(metadata={"name": "iam4kube-x", "namespace": "iam4kube"}).service == ""
