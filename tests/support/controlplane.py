@@ -65,6 +65,10 @@ class ControlPlane:
         """What clients trust: the API server's own self-signed certificate."""
         return self._folder / "certificates" / "apiserver.crt"
 
+    def program(self, name: str) -> Path:
+        """One of Kubernetes' programs, such as kube-proxy."""
+        return self._assets / name
+
     def start_api_server(self) -> None:
         """Start it on its port and wait until it is ready. Raises `RuntimeError` with its log's end, `TimeoutError`."""
         key = self._folder / "service-accounts.key"
@@ -79,7 +83,7 @@ class ControlPlane:
             f"--service-account-issuer={ISSUER}",
             f"--service-account-signing-key-file={key}",
             f"--service-account-key-file={key}",
-            "--service-cluster-ip-range=10.96.0.0/16",
+            "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/108",
             "--disable-admission-plugins=ServiceAccount",
             "--endpoint-reconciler-type=none",
             "--shutdown-delay-duration=0s",
