@@ -119,7 +119,7 @@ def _there_rules(layout: Layout, family: Family) -> Iterator[str]:
     rewrite = f"{header} daddr set {header} daddr . tcp dport map"
     port = f"tcp dport set {layout.router_port}"
     yield f"{header} saddr @exempt{number} accept"
-    yield f"{to_metadata} {_SYN} counter {rewrite} @opening{number} {port}"
+    yield f"{to_metadata} {_SYN} {rewrite} @opening{number} {port} counter"
     yield f"{to_metadata} {_NOT_SYN} {rewrite} @open{number} {port}"
 
 
@@ -193,23 +193,40 @@ def element_changes(actual: Elements, wanted: Elements) -> str:
     return "".join(line for name in wanted for line in _set_changes(name, actual.get(name, {}), wanted[name]))
 
 
+def elements_after(actual: Elements, wanted: Elements) -> Elements:
+    """What the kernel holds once `element_changes(actual, wanted)` has been applied."""
+    return {name: _retired(name, actual.get(name, {}), wanted[name]) | dict(wanted[name]) for name in wanted}
+
+
+def _retired(name: str, actual: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:
+    return {key: TIMED for key in actual if key not in wanted} if retires(name) else {}
+
+
+def retires(name: str) -> bool:
+    """Whether what is no longer wanted in this set expires, instead of being deleted."""
+    return name.startswith(f"{ROUTING_TABLE} frontends")
+
+
 def _set_changes(name: str, actual: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]:
-    retires = name.startswith(f"{ROUTING_TABLE} frontends")
-    gone = [key for key, value in actual.items() if key not in wanted and not (retires and value == TIMED)]
+    retiring = retires(name)
+    gone = [key for key, value in actual.items() if key not in wanted and not (retiring and value == TIMED)]
     changed = [key for key, value in wanted.items() if key in actual and actual[key] != value]
     new = [key for key in wanted if key not in actual]
-    timeout = RETIRED_TIMEOUT if retires else EXEMPT_TIMEOUT
+    timeout = RETIRED_TIMEOUT if retiring else EXEMPT_TIMEOUT
     expiring = [key for key in (*gone, *changed) if actual[key] == TIMED]
     yield from _line("add", name, (f"{key} timeout {timeout}s" for key in expiring))  # it may have expired by now
     yield from _line("delete", name, (*gone, *changed))
     yield from _line("add", name, (_element(key, wanted[key], timeout) for key in (*changed, *new)))
-    if retires:
+    if retiring:
         yield from _line("add", name, (f"{key} timeout {timeout}s" for key in gone))
 
 
 def renewal(contents: Contents) -> str:
-    """What lets the exempt pods stay so for another `EXEMPT_TIMEOUT`. The kernel keeps the time of an element that
-    is added again, so each is deleted and added, and added before in case that it has just expired."""
+    """What lets the exempt pods stay so for another `EXEMPT_TIMEOUT`.
+
+    The kernel keeps the time of an element that is added again, so each is deleted and added, and added before
+    in case that it has just expired.
+    """
     lines: list[str] = []
     for family, route in contents.routes.items():
         keys = [f"{address} timeout {EXEMPT_TIMEOUT}s" for address in sorted(route.exempt)]
