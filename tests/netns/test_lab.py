@@ -8,6 +8,7 @@ import pytest
 
 from iam4kube.sandbox.network import METADATA_ADDRESSES, METADATA_IPV4, Namespace, NodeNetwork
 from tests.support.node_lab import REAL, SERVER_PORT, STAND_IN_PORTS, NodeLab
+from tests.support.node_lab_attempts import SILENCE, attempting
 from tests.support.node_lab_probes import Result
 
 pytestmark = pytest.mark.netns
@@ -84,12 +85,12 @@ async def test_a_kept_connection_answers_again_and_again(lab: NodeLab) -> None:
 @families
 async def test_outcomes_tell_refused_from_silent(lab: NodeLab, version: int) -> None:
     """Nobody on a port is refused at once; an address that nobody has is silence."""
-    server, nobody = lab.server("one"), "10.3.0.1" if version == 4 else "fd00:10:3::1"
+    server = lab.server("one")
     refused = await lab.pod("a").connect(server.ipv4 if version == 4 else server.ipv6, 1)
     assert (refused.result, refused.error) == (Result.REFUSED, "ECONNREFUSED")
     assert refused.seconds < 0.5
-    assert (await lab.pod("a").connect(nobody, 80, timeout=0.2)).result is Result.TIMEOUT
-    assert (await lab.pod("a").ping(nobody, timeout=0.2)).result is Result.TIMEOUT
+    assert (await lab.pod("a").connect(nobody(version), 80, timeout=0.2)).result is Result.TIMEOUT
+    assert (await lab.pod("a").ping(nobody(version), timeout=0.2)).result is Result.TIMEOUT
 
 
 async def test_a_removed_server_is_silent(lab: NodeLab) -> None:
@@ -135,5 +136,27 @@ def test_nothing_of_a_network_stays() -> None:
     assert (_names("/proc/self/fd"), _names("/sys/class/net")) == before
 
 
+def nobody(version: int) -> str:
+    """An address that nobody has."""
+    return "10.3.0.1" if version == 4 else "fd00:10:3::1"
+
+
 def _names(folder: str) -> set[str]:
     return {entry.name for entry in Path(folder).iterdir()}
+
+
+@families
+async def test_many_attempts_are_counted_by_who_answered(lab: NodeLab, version: int) -> None:
+    """All attempts are accounted for: by who answered, as refused, or as silence; and the service saw as many."""
+    pod, server = lab.pod("a"), lab.server("one")
+    address = server.ipv4 if version == 4 else server.ipv6
+    async with attempting(pod, address, SERVER_PORT, most=2_000) as attempts:
+        await attempts.until(2_000)
+    assert attempts.answers == {"one": 2_000}
+    assert server.service.connections == {pod.own(address): 2_000}
+    async with attempting(pod, address, 1, most=1_000) as attempts:
+        await attempts.until(1_000)
+    assert attempts.failures == {"ECONNREFUSED": 1_000}
+    async with attempting(pod, nobody(version), 80, most=100, at_once=100, timeout=0.1) as attempts:
+        await attempts.until(100)
+    assert attempts.failures == {SILENCE: 100}
