@@ -50,7 +50,7 @@ class ServiceReference:
 def problem_of(service: Service | None, reference: ServiceReference, layout: Layout, family: Family) -> Problem | None:
     """Why nothing of one family can be routed to the Service; None if it can. Most problems are all families'."""
     if service is None:
-        return Problem(ProblemKind.SERVICE_MISSING, f"{reference} does not exist: create it, or correct --service")
+        return Problem(ProblemKind.SERVICE_MISSING, f"{reference} does not exist: create it, or correct --service-name")
     if service.type == "ExternalName":
         return Problem(
             ProblemKind.EXTERNAL_NAME,
@@ -92,7 +92,7 @@ def _port_problem(service: Service, reference: ServiceReference, layout: Layout)
         return Problem(
             ProblemKind.PORT_MISSING,
             f"{reference} has no port named {reference.port_name!r}, only {_names(service.ports)}: "
-            "add it, or correct --service-port-name",
+            "add it, or correct --router-port-name",
         )
     if port.protocol != "TCP":
         return Problem(

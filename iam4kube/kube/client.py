@@ -29,6 +29,7 @@ _CONNECT_TIMEOUT = 5.0  # seconds for TCP and TLS each
 _REQUEST_TIMEOUT = 60.0  # seconds in all: kube-apiserver's own --request-timeout
 _RELOAD_PAUSE = 5.0  # seconds between two reloads that a 401 asks for
 _JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
 

@@ -23,6 +23,7 @@ from iam4kube.kube.objects import (
     EndpointSlice,
     EndpointTarget,
     Node,
+    NodeTaints,
     Pod,
     ResourceVersion,
     Service,
@@ -42,6 +43,7 @@ _NODE_IP_TYPES = frozenset(("InternalIP", "ExternalIP"))
 
 _pods = msgspec.json.Decoder(wire.Pod)
 _nodes = msgspec.json.Decoder(wire.Node)
+_tainted_nodes = msgspec.json.Decoder(wire.TaintedNode)
 _services = msgspec.json.Decoder(wire_networking.Service)
 _slices = msgspec.json.Decoder(wire_networking.EndpointSlice)
 _partials = msgspec.json.Decoder(wire.Partial)
@@ -97,6 +99,13 @@ def decode_node(data: Json) -> Node:
         region=labels.get(REGION_LABEL),
         zone=labels.get(ZONE_LABEL),
     )
+
+
+def decode_taints(data: Json) -> NodeTaints:
+    """Decode the taints of one Node. Raises `OddObject`."""
+    node = decoded(_tainted_nodes, data)
+    spec = node.spec or wire.TaintedSpec()
+    return NodeTaints(resource_version=ResourceVersion(node.metadata.resource_version), taints=spec.taints or ())
 
 
 def decode_service(data: Json) -> Service:

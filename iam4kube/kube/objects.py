@@ -5,6 +5,7 @@ One flat struct a pod takes 0.4 kB where nested wire structs take 1 kB and the c
 and the structs are invisible to the garbage collector: they hold only strings, numbers and tuples of them.
 """
 
+from collections.abc import Mapping
 from typing import NewType
 
 import msgspec
@@ -64,6 +65,14 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     """Label `topology.kubernetes.io/region`."""
     zone: str | None
     """Label `topology.kubernetes.io/zone`."""
+
+
+class NodeTaints(msgspec.Struct, frozen=True):
+    """The taints of a Node, and the version of the Node that they are of."""
+
+    resource_version: ResourceVersion
+    taints: tuple[Mapping[str, object], ...]
+    """As they stand: whoever removes one writes the others back."""
 
 
 class ServicePort(msgspec.Struct, frozen=True, gc=False):

@@ -146,6 +146,19 @@ class Node(Wire, frozen=True):
     status: NodeStatus | None = None
 
 
+class TaintedSpec(Wire, frozen=True):
+    """`spec` of a Node, as far as taints go: with all their fields, also those that nobody knows yet."""
+
+    taints: tuple[dict[str, object], ...] | None = None
+
+
+class TaintedNode(Wire, frozen=True):
+    """A Node, as far as taints go."""
+
+    metadata: ObjectMeta
+    spec: TaintedSpec | None = None
+
+
 class ListMeta(Wire, frozen=True):
     """`metadata` of a list."""
 

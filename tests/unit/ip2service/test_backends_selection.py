@@ -105,7 +105,8 @@ def test_local_only_means_this_node_whatever_the_hints() -> None:
     """With the policy Local others do not exist, not even as a last resort."""
     away = endpoint("10.1.0.1", node="node-b", zone_hints=["zone-a"])
     here = endpoint("10.1.0.2", node="node-a", zone_hints=["zone-b"])
-    assert used(a_slice(away, here), local_only=True) == ["10.1.0.2"]
+    hinted = endpoint("10.1.0.4", node="node-a", zone_hints=["zone-a"])
+    assert used(a_slice(away, here, hinted), local_only=True) == ["10.1.0.2", "10.1.0.4"]
     assert used(a_slice(away), local_only=True) == []
     going = endpoint("10.1.0.3", node="node-a", ready=False, serving=True, terminating=True)
     assert used(a_slice(away, going), local_only=True) == ["10.1.0.3"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from iam4kube.kube.decoding import decode_node, decode_pod, decode_service_account
+from iam4kube.kube.decoding import decode_node, decode_pod, decode_service_account, decode_taints
 from iam4kube.kube.errors import OddObject
 from iam4kube.kube.objects import Pod
 from tests.support.kube_objects import encoded, node_json, pod_json, service_account_json
@@ -140,6 +140,15 @@ def test_a_node_that_just_registered() -> None:
     del bare["metadata"]["labels"], bare["status"]
     node = decode_node(encoded(bare))
     assert (node.addresses, node.boot_id, node.ready, node.region) == ((), "", False, None)
+
+
+def test_taints_are_kept_as_they_stand() -> None:
+    """Whoever removes one writes the others back: with fields that nobody knows here."""
+    tainted = node_json("node-1") | {"spec": {"taints": [{"key": "x", "effect": "NoSchedule", "new": {"a": 1}}]}}
+    found = decode_taints(encoded(tainted))
+    assert (found.resource_version, found.taints) == ("1", ({"key": "x", "effect": "NoSchedule", "new": {"a": 1}},))
+    assert decode_taints(encoded(node_json("node-1"))).taints == ()
+    assert decode_taints(encoded(node_json("node-1") | {"spec": {"taints": None}})).taints == ()
 
 
 @pytest.mark.parametrize(
