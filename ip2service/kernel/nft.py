@@ -28,6 +28,7 @@ _REMEDIES: Final[dict[Kind, str]] = {
     "unsupported": "; this kernel has no nf_tables, or lacks a part of it: load its module, or build it in",
     "rejected": "",
 }
+_NO_CACHE: Final = "cache initialization failed"  # the first question to the kernel
 _UNSUPPORTED: Final = ("not supported", "Function not implemented")
 _NOT_THERE: Final = "Error: No such file or directory"
 # "/proc/self/fd/7:3:17-23: Error: Could not process rule: No such file or directory"
@@ -186,16 +187,14 @@ def _refusal(error: str, text: str) -> RulesetError:
     if len(faults) > _FAULTS_LIMIT:
         shown.append(f"and {len(faults) - _FAULTS_LIMIT} more")
     message = "; ".join(shown) or error.partition("\n")[0].removeprefix("netlink: ").removeprefix("Error: ")
-    return RulesetError(f"nftables: {message}", kind=_kind(error, located=bool(faults)))
+    return RulesetError(f"nftables: {message}", kind=_kind(error))
 
 
-def _kind(error: str, *, located: bool) -> Kind:
-    """A fault with a place in the text is the text's, even "Operation not permitted": that is a table with an owner."""
-    if not located and "Operation not permitted" in error:
-        return "permission"
-    if not located or any(phrase in error for phrase in _UNSUPPORTED):
-        return "unsupported"
-    return "rejected"
+def _kind(error: str) -> Kind:
+    """Elsewhere, "Operation not permitted" is no missing capability: the kernel says it of a table with an owner."""
+    if _NO_CACHE in error:
+        return "permission" if "Operation not permitted" in error else "unsupported"
+    return "unsupported" if any(phrase in error for phrase in _UNSUPPORTED) else "rejected"
 
 
 def _excerpt(lines: list[str], fault: re.Match[str]) -> str:
