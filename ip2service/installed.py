@@ -1,0 +1,197 @@
+"""What is in the kernel: put there, compared with what should be there, and repaired.
+
+The owner of the belief about the kernel's state. A change is applied as the difference to that belief, without
+asking the kernel first, so it is there in a millisecond; `verify` then reads everything and finds out.
+
+Tables are never written anew while their structure is right. What an earlier process left is adopted with its
+elements: until the API server has been heard, that is the best that is known.
+"""
+
+import logging
+from collections.abc import Collection, Mapping
+
+from iam4kube.kube.objects import Address
+from ip2service.differences import Drift, element_drift, policy_drift, structure_drift
+from ip2service.kernel_protocols import Connections, ForeignTable, PolicyRouting, Snapshot, Tables, TableState
+from ip2service.layout import STAND_IN, Contents, Layout, Mode
+from ip2service.policy_rules import PolicyRule, wanted_rules
+from ip2service.ruleset import (
+    GUARD_TABLE,
+    ROUTING_TABLE,
+    TIMED,
+    Elements,
+    element_changes,
+    elements_after,
+    guard_installation,
+    guard_table,
+    installation,
+    owner_comment,
+    renewal,
+    retires,
+    routing_table,
+    wanted_elements,
+)
+
+_log = logging.getLogger(__name__)
+
+
+class InstalledRules:
+    """Owns the rules of one node. Calls must not overlap: one task makes them."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        rule_priority: int,
+        tables: Tables,
+        policy: PolicyRouting,
+        connections: Connections,
+    ) -> None:
+        self._layout = layout
+        self._rule_priority = rule_priority
+        self._tables = tables
+        self._policy = policy
+        self._connections = connections
+        self._contents: Contents | None = None
+        self._elements: Elements = {}
+        self._policy_rules: frozenset[PolicyRule] = frozenset()
+        # As the kernel lists what was installed: exactly our text with the libnftables that the tests know, but
+        # another release may print it in another way, which is no drift.
+        self._structures = {GUARD_TABLE: guard_table(layout), ROUTING_TABLE: routing_table(layout)}
+
+    async def prepare(self) -> None:
+        """Put the guards in place, and adopt or make the routing table.
+
+        Raises `ForeignTable` with nothing changed, and `KernelError`.
+        """
+        found = await self._snapshot()
+        _refuse_foreign(found)
+        self._elements = found.elements
+        await self._restore(found)
+
+    async def apply(self, contents: Contents) -> None:
+        """Bring the maps and sets to these contents. Raises `KernelError`; then `verify` has to find out."""
+        self._contents = contents
+        wanted = self._wanted_elements(self._elements)
+        text = element_changes(self._elements, wanted)
+        if text:
+            await self._tables.apply(text)
+            self._elements = elements_after(self._elements, wanted)
+        await self._change_policy(self._policy_rules)
+
+    async def renew(self) -> None:
+        """Let exempt pods stay so for another minute. Raises `KernelError`."""
+        text = renewal(self._contents) if self._contents is not None else ""
+        if text:
+            await self._tables.apply(text)
+
+    async def forget_connections(self, known: Collection[Address]) -> int:
+        """In endpoints mode, forget connections to addresses that are no longer known. Returns how many.
+
+        Raises `KernelError`. Connections to a terminating endpoint are known ones: without their entry, the next
+        packet of a request under way would be answered by a reset.
+        """
+        if self._layout.mode is not Mode.ENDPOINTS:
+            return 0
+        frontends = {family: STAND_IN[family] for family in self._layout.intercepted}
+        return await self._connections.forget(frontends=frontends, port=self._layout.router_port, keep=known)
+
+    async def verify(self) -> tuple[Snapshot, tuple[Drift, ...]]:
+        """Compare with the kernel, and repair. Returns what was found, and in what it differed.
+
+        Raises `KernelError`, and `ForeignTable` where somebody else has taken a name of ours in the meantime.
+        """
+        found = await self._snapshot()
+        _refuse_foreign(found)
+        drifts = (
+            *structure_drift(GUARD_TABLE, self._structures[GUARD_TABLE], _structure(found, GUARD_TABLE)),
+            *structure_drift(ROUTING_TABLE, self._structures[ROUTING_TABLE], _structure(found, ROUTING_TABLE)),
+            *element_drift(self._elements, found.elements),
+            *policy_drift(self._policy_rules, found.policy),
+        )
+        await self._restore(found)
+        return found, drifts
+
+    async def _restore(self, found: Snapshot) -> None:
+        """Make everything as it should be, whatever was found: guards first."""
+        intact: Mapping[str, TableState] = {
+            name: table for name, table in found.tables.items() if self._is_right(name, table)
+        }
+        wanted = self._wanted_elements(found.elements)
+        text = ""
+        if GUARD_TABLE not in intact:
+            text += guard_installation(self._layout, wanted)
+        if ROUTING_TABLE not in intact:
+            text += installation(self._layout, wanted)
+        before = {name: keys for table in intact.values() for name, keys in table.elements.items()}
+        kept = {name: keys for name, keys in wanted.items() if name in before}
+        text += element_changes(before, kept)
+        if text:
+            await self._tables.apply(text)
+        self._elements = {**wanted, **elements_after(before, kept)}
+        await self._change_policy(found.policy)
+        if len(intact) < len(self._structures):
+            intact = (await self._snapshot()).tables
+        self._learn(intact)
+
+    def _is_right(self, name: str, table: TableState) -> bool:
+        """Whether the structure is ours; in the guard's case also as the boot rules install it."""
+        if table.structure == self._structures[name]:
+            return True
+        return name == GUARD_TABLE and table.structure == guard_table(self._layout, origin="boot")
+
+    def _learn(self, tables: Mapping[str, TableState]) -> None:
+        """Remember how the kernel lists what is right. With the libnftables that the tests know, as it was written."""
+        for name, table in tables.items():
+            if not self._is_right(name, table):
+                _log.warning("This libnftables lists rules in a way of its own", extra={"table": name})
+            self._structures[name] = table.structure
+
+    def _wanted_elements(self, found: Elements) -> Elements:
+        """What should be there: for the contents, or as long as there are none, what an earlier process left.
+
+        What expires by itself is left to it: retired cluster IPs, and exempt pods that nobody has confirmed.
+        """
+        if self._contents is None:
+            names = wanted_elements(self._layout, Contents())
+            return {name: _permanent(self._elements.get(name, {})) | _timed(found.get(name, {})) for name in names}
+        wanted = wanted_elements(self._layout, self._contents)
+        return {
+            name: _timed(found.get(name, {}) if retires(name) else {}) | dict(keys) for name, keys in wanted.items()
+        }
+
+    async def _change_policy(self, actual: frozenset[PolicyRule]) -> None:
+        """Bring the policy rules from these to the wanted ones, the node's way out before what refuses."""
+        wanted = wanted_rules(self._layout, self._contents or Contents(), priority=self._rule_priority)
+        for rule in sorted(wanted - actual, key=_priority):
+            await self._policy.add(rule)
+        for rule in sorted(actual - wanted, key=_priority, reverse=True):
+            await self._policy.delete(rule)
+        self._policy_rules = wanted
+
+    async def _snapshot(self) -> Snapshot:
+        tables = {name: await self._tables.read(name) for name in self._structures}
+        present = {name: table for name, table in tables.items() if table is not None}
+        return Snapshot(tables=present, policy=await self._policy.read())
+
+
+def _refuse_foreign(found: Snapshot) -> None:
+    foreign = [name for name, table in found.tables.items() if not table.comment.startswith(owner_comment(name))]
+    if foreign:
+        raise ForeignTable(foreign)
+
+
+def _structure(found: Snapshot, name: str) -> str | None:
+    return found.tables[name].structure if name in found.tables else None
+
+
+def _permanent(keys: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in keys.items() if value != TIMED}
+
+
+def _timed(keys: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in keys.items() if value == TIMED}
+
+
+def _priority(rule: PolicyRule) -> int:
+    return rule.priority

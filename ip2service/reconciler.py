@@ -1,0 +1,203 @@
+"""The loop that keeps the kernel as it should be: applies wishes at once, looks again, repairs.
+
+One task makes all calls to the kernel, one after the other. What it is asked for meanwhile is kept as the last wish
+and a few flags, so nothing queues up: a hundred changes of the endpoints during one transaction are one change.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from math import inf
+from typing import Final, Never, Protocol
+
+from iam4kube.kube.objects import Address
+from iam4kube.runtime.backoff import Backoff, full_jitter
+from ip2service.differences import Drift
+from ip2service.kernel_protocols import ForeignTable, KernelError, Snapshot
+from ip2service.layout import Contents
+
+_log = logging.getLogger(__name__)
+
+RENEWAL_PERIOD: Final = 20.0
+"""Seconds between two renewals of exempt pods, a third of `EXEMPT_TIMEOUT`."""
+NOTICE_PAUSE: Final = 0.1
+"""Seconds at least between two verifications that notices ask for: another program may rewrite rules all the time."""
+
+
+class Rules(Protocol):
+    """What is in the kernel: `InstalledRules`."""
+
+    async def prepare(self) -> None:
+        """Put guards in place and adopt what is there. Raises `ForeignTable`, `KernelError`."""
+        ...
+
+    async def apply(self, contents: Contents, /) -> None:
+        """Bring maps and sets to these contents. Raises `KernelError`."""
+        ...
+
+    async def renew(self) -> None:
+        """Let exempt pods stay so. Raises `KernelError`."""
+        ...
+
+    async def forget_connections(self, known: Collection[Address], /) -> int:
+        """End connections to addresses that are not known. Raises `KernelError`."""
+        ...
+
+    async def verify(self) -> tuple[Snapshot, tuple[Drift, ...]]:
+        """Compare and repair. Raises `ForeignTable`, `KernelError`."""
+        ...
+
+
+class Observer(Protocol):
+    """Hears what happens: metrics, events, bypass detection."""
+
+    def applied(self, *, seconds: float) -> None:
+        """A wish is in the kernel, so long after it was made."""
+        ...
+
+    def verified(self, found: Snapshot, drifts: tuple[Drift, ...]) -> None:
+        """The kernel was read, and what differed has been repaired."""
+        ...
+
+    def forgot(self, connections: int) -> None:
+        """So many connections to endpoints that are gone were forgotten."""
+        ...
+
+    def failed(self, problem: str) -> None:
+        """The kernel refused something; it is tried again."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wish:
+    contents: Contents
+    known: frozenset[Address]
+    made_at: float
+
+
+@dataclass(kw_only=True)
+class Status:
+    """What readiness asks."""
+
+    verified_at: float = -inf
+    """Loop time of the last time that everything was found, or made, as it should be."""
+    problem: str = ""
+    """Why it is not so; empty while all is well."""
+
+
+@dataclass(kw_only=True)
+class _Agenda:
+    """What is due, in loop time."""
+
+    verify_at: float = 0.0
+    renew_at: float = 0.0
+    read_at: float = -inf
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Reconciler:
+    """Owns the wish and the times. `run` is the only task that touches the rules."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        observer: Observer,
+        verify_interval: float,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._rules = rules
+        self._observer = observer
+        self._verify_interval = verify_interval
+        self._backoff = backoff or Backoff(full_jitter(initial=0.1, maximum=5.0))
+        self._agenda = _Agenda()
+        self._wish: _Wish | None = None
+        self._taken: _Wish | None = None
+        self._granted: _Wish | None = None
+        self.status = Status()
+
+    def want(self, contents: Contents, *, known: frozenset[Address]) -> None:
+        """Make this what the kernel should hold. `known` are all addresses in slices: connections to others end."""
+        last = self._wish
+        if last is not None and (last.contents, last.known) == (contents, known):
+            return
+        waits = last is not None and last is not self._taken
+        made_at = last.made_at if last is not None and waits else asyncio.get_running_loop().time()
+        self._wish = _Wish(contents=contents, known=known, made_at=made_at)
+        self._agenda.wake.set()
+
+    def notice(self) -> None:
+        """Somebody, maybe this program, has changed rules of ours: look soon."""
+        self._agenda.verify_at = min(self._agenda.verify_at, self._agenda.read_at + NOTICE_PAUSE)
+        self._agenda.wake.set()
+
+    async def prepare(self) -> None:
+        """Put guards in place and adopt what is there.
+
+        Raises `ForeignTable` with nothing changed, and `KernelError`.
+        """
+        await self._rules.prepare()
+        await self._verify()
+
+    async def run(self) -> Never:
+        """Apply, verify and renew, each in its time; whatever fails is tried again."""
+        while True:
+            await self._wait()
+            try:
+                await self._do_what_is_due()
+                self._backoff.reset()
+            except (KernelError, ForeignTable) as error:
+                self._fail(error)
+                await asyncio.sleep(self._backoff.next_delay())
+
+    async def _wait(self) -> None:
+        if self.status.problem:
+            return
+        due = min(self._agenda.verify_at, self._agenda.renew_at)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(due):
+                await self._agenda.wake.wait()
+        self._agenda.wake.clear()
+
+    async def _do_what_is_due(self) -> None:
+        now = asyncio.get_running_loop().time
+        if self.status.problem:  # the belief about the kernel, of which a wish is the difference, is not certain
+            await self._verify()
+        if self._wish is not None and self._wish is not self._granted:
+            await self._grant(self._wish)
+        if now() >= self._agenda.renew_at:
+            self._agenda.renew_at = now() + RENEWAL_PERIOD
+            await self._rules.renew()
+        if now() >= self._agenda.verify_at:
+            await self._verify()
+
+    async def _grant(self, wish: _Wish) -> None:
+        self._taken = wish
+        lost = self._granted is None or not self._granted.known <= wish.known
+        await self._rules.apply(wish.contents)
+        if lost:
+            self._observer.forgot(await self._rules.forget_connections(wish.known))
+        self._granted = wish
+        self._observer.applied(seconds=asyncio.get_running_loop().time() - wish.made_at)
+
+    async def _verify(self) -> None:
+        """Nothing that comes while the kernel is read may count as seen: the next time is set before."""
+        started = asyncio.get_running_loop().time()
+        self._agenda.read_at = started
+        self._agenda.verify_at = started + self._verify_interval
+        found, drifts = await self._rules.verify()
+        for drift in drifts:
+            fields = {"what": drift.what, "where": drift.where, "difference": drift.detail}
+            _log.warning("Rules differed from what was installed; repaired", extra=fields)
+        if self.status.problem:
+            _log.info("Rules are in place again")
+        self.status.verified_at, self.status.problem = started, ""
+        self._observer.verified(found, drifts)
+
+    def _fail(self, error: Exception) -> None:
+        if not self.status.problem:
+            _log.error("Rules could not be brought in place; trying again", extra={"error": str(error)})
+        self.status.problem = str(error)
+        self._observer.failed(str(error))

@@ -1,0 +1,238 @@
+"""When the kernel is written, looked at and repaired: in virtual time, with rules that note what is asked of them."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from iam4kube.kube.objects import Address
+from iam4kube.runtime.backoff import Backoff, full_jitter
+from ip2service.differences import Drift
+from ip2service.kernel_protocols import KernelError, Snapshot
+from ip2service.layout import Contents, Family, Route
+from ip2service.reconciler import NOTICE_PAUSE, RENEWAL_PERIOD, Reconciler
+
+pytestmark = pytest.mark.looptime
+
+VERIFY = 30.0
+NOTHING = Snapshot(tables={}, policy=frozenset())
+DRIFT = Drift("table", "ip2service", "the table is gone")
+
+
+def to(address: str) -> Contents:
+    """IPv4 routed to this cluster IP."""
+    return Contents(routes={Family.IPV4: Route(frontend=Address(address), gate=True)})
+
+
+@dataclass
+class NotedRules:
+    """Rules that take so long for everything, fail while they are told to, and note each call with its time."""
+
+    seconds: float = 0.0
+    broken: bool = False
+    drifts: list[tuple[Drift, ...]] = field(default_factory=list)
+    calls: list[tuple[float, str]] = field(default_factory=list)
+    contents: list[Contents] = field(default_factory=list)
+    forgotten: list[Collection[Address]] = field(default_factory=list)
+
+    async def _call(self, what: str) -> None:
+        self.calls.append((asyncio.get_running_loop().time(), what))
+        await asyncio.sleep(self.seconds)
+        if self.broken:
+            raise KernelError("Operation not permitted")
+
+    async def prepare(self) -> None:
+        await self._call("prepare")
+
+    async def apply(self, contents: Contents) -> None:
+        self.contents.append(contents)
+        await self._call("apply")
+
+    async def renew(self) -> None:
+        await self._call("renew")
+
+    async def forget_connections(self, known: Collection[Address]) -> int:
+        self.forgotten.append(known)
+        return 1
+
+    async def verify(self) -> tuple[Snapshot, tuple[Drift, ...]]:
+        await self._call("verify")
+        return NOTHING, self.drifts.pop(0) if self.drifts else ()
+
+    def times(self, what: str) -> list[float]:
+        return [at for at, name in self.calls if name == what]
+
+
+@dataclass
+class Heard:
+    """What observers hear."""
+
+    applied_after: list[float] = field(default_factory=list)
+    drifts: list[Drift] = field(default_factory=list)
+    verifications: int = 0
+    forgot_connections: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def applied(self, *, seconds: float) -> None:
+        self.applied_after.append(seconds)
+
+    def verified(self, found: Snapshot, drifts: tuple[Drift, ...]) -> None:
+        self.verifications += 1
+        self.drifts += drifts
+
+    def forgot(self, connections: int) -> None:
+        self.forgot_connections += connections
+
+    def failed(self, problem: str) -> None:
+        self.failures.append(problem)
+
+
+@asynccontextmanager
+async def running(rules: NotedRules) -> AsyncIterator[tuple[Reconciler, Heard]]:
+    """A reconciler that runs, and what it tells."""
+    heard = Heard()
+    backoff = Backoff(full_jitter(initial=0.1, maximum=5.0))
+    reconciler = Reconciler(rules, observer=heard, verify_interval=VERIFY, backoff=backoff)
+    await reconciler.prepare()
+    task = asyncio.create_task(reconciler.run())
+    await asyncio.sleep(0)
+    try:
+        yield reconciler, heard
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def until(
+    condition: Callable[[], bool], step: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0.01)
+) -> None:
+    """Wait, in virtual time, for what has to happen within ten minutes."""
+    async with asyncio.timeout(600):
+        while not condition():
+            await step()
+
+
+async def test_a_wish_is_applied_without_waiting() -> None:
+    """Nothing stands between the API server's event and the kernel's map but the transaction itself."""
+    rules = NotedRules()
+    async with running(rules) as (reconciler, heard):
+        await asyncio.sleep(7)
+        reconciler.want(to("10.96.0.50"), known=frozenset())
+        await until(lambda: bool(heard.applied_after))
+        assert rules.times("apply") == [7.0]
+        assert heard.applied_after == [0.0]
+
+
+async def test_wishes_that_come_during_a_transaction_become_one() -> None:
+    """Only the last of them is applied; the time counts from the first."""
+    rules = NotedRules(seconds=1.0)
+    async with running(rules) as (reconciler, heard):
+        await asyncio.sleep(5)
+        for number in range(100):
+            reconciler.want(to(f"10.96.0.{number}"), known=frozenset())
+            await asyncio.sleep(0.005)
+        await until(lambda: len(heard.applied_after) == 2)
+        assert rules.contents == [to("10.96.0.0"), to("10.96.0.99")]
+        assert heard.applied_after == [pytest.approx(1.0), pytest.approx(1.995)]
+
+
+async def test_the_same_wish_twice_is_one() -> None:
+    """An EndpointSlice that changes in what nobody reads costs no transaction."""
+    rules = NotedRules()
+    async with running(rules) as (reconciler, _):
+        for _ in range(3):
+            reconciler.want(to("10.96.0.50"), known=frozenset())
+            await asyncio.sleep(1)
+        assert len(rules.contents) == 1
+
+
+async def test_the_kernel_is_looked_at_every_interval_and_exempt_pods_are_renewed() -> None:
+    """A renewal is a third of the timeout after the one before: two may fail."""
+    rules = NotedRules()
+    async with running(rules):
+        await asyncio.sleep(100)
+        assert rules.times("verify") == [0.0, 30.0, 60.0, 90.0]
+        assert [round(at) for at in rules.times("renew")] == [0, 20, 40, 60, 80, 100][: len(rules.times("renew"))]
+        assert len(rules.times("renew")) >= 5
+        assert RENEWAL_PERIOD * 3 <= 60
+
+
+async def test_a_notice_is_looked_into_at_once_and_many_of_them_ten_times_a_second() -> None:
+    """Another program that rewrites its rules all the time costs no more than that."""
+    rules = NotedRules()
+    async with running(rules) as (reconciler, _):
+        await asyncio.sleep(5)
+        reconciler.notice()
+        await until(lambda: len(rules.times("verify")) == 2)
+        assert rules.times("verify")[1] == 5.0
+        for _ in range(1000):
+            reconciler.notice()
+            await asyncio.sleep(0.001)
+        assert len(rules.times("verify")) - 2 == pytest.approx(1 / NOTICE_PAUSE, abs=1)
+
+
+async def test_a_notice_that_comes_while_the_kernel_is_read_is_looked_into_again() -> None:
+    """What was read may be older than what the notice is about."""
+    rules = NotedRules(seconds=0.5)
+    async with running(rules) as (reconciler, _):
+        await asyncio.sleep(5)
+        noticed_at = asyncio.get_running_loop().time()
+        reconciler.notice()
+        await asyncio.sleep(0.1)
+        reconciler.notice()
+        await asyncio.sleep(2)
+        assert rules.times("verify")[1:] == [noticed_at, pytest.approx(noticed_at + 0.5)]
+
+
+async def test_drift_is_told_with_what_differed(caplog: pytest.LogCaptureFixture) -> None:
+    """A person who reads the line knows what the other program has done."""
+    rules = NotedRules(drifts=[(), (DRIFT,)])
+    with caplog.at_level(logging.WARNING):
+        async with running(rules) as (reconciler, heard):
+            reconciler.notice()
+            await until(lambda: heard.verifications == 2)
+    assert heard.drifts == [DRIFT]
+    (line,) = caplog.records
+    assert line.__dict__["difference"] == "the table is gone"
+
+
+async def test_after_a_failure_everything_is_looked_at_before_the_wish_is_tried_again() -> None:
+    """The belief about the kernel may have been wrong: the same transaction would fail for ever."""
+    rules = NotedRules()
+    async with running(rules) as (reconciler, heard):
+        await asyncio.sleep(1)
+        rules.broken = True
+        reconciler.want(to("10.96.0.50"), known=frozenset())
+        await until(lambda: len(heard.failures) >= 4)
+        assert reconciler.status.problem == "Operation not permitted"
+        rules.broken = False
+        await until(lambda: bool(heard.applied_after))
+        assert reconciler.status.problem == ""
+        names = [name for at, name in rules.calls if at >= 1]
+        assert names[:2] == ["apply", "verify"]
+        assert names[-2:] == ["verify", "apply"] or names[-3:-1] == ["verify", "apply"]
+
+
+async def test_failures_are_tried_again_with_growing_pauses() -> None:
+    """A kernel that refuses is asked a few times a minute, not in a loop."""
+    rules = NotedRules()
+    async with running(rules) as (reconciler, heard):
+        rules.broken = True
+        reconciler.notice()
+        await asyncio.sleep(60)
+        assert 12 <= len(heard.failures) <= 120
+
+
+async def test_connections_are_forgotten_only_when_an_address_has_left_all_slices() -> None:
+    """And once at the start, for those that left while no router ran."""
+    one, two = Address("10.1.0.1"), Address("10.1.0.2")
+    rules = NotedRules()
+    async with running(rules) as (reconciler, heard):
+        for known in ({one}, {one, two}, {two}, {two}):
+            reconciler.want(to("192.0.0.8"), known=frozenset(known))
+            await asyncio.sleep(1)
+    assert rules.forgotten == [frozenset({one}), frozenset({two})]
+    assert heard.forgot_connections == 2
