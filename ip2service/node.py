@@ -1,4 +1,4 @@
-"""The router's own node, as the API server describes it: read now and then, because a watch would need more permissions.
+"""The router's own node: read now and then, because a watch would need more permissions, and told what is broken.
 
 Zone and addresses come with the node's registration or soon after it, and hardly ever change.
 """

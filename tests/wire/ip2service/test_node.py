@@ -1,10 +1,9 @@
-"""The router's own node over a real socket, in virtual time: where it is, what is told on it, and the taint that goes."""
+"""The router's own node over a real socket, in virtual time: its place, its events, and the taint that goes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -12,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from iam4kube.kube.client import KubeClient
 from iam4kube.kube.events import EventRecorder
 from iam4kube.kube.metrics import KubeMetrics
+from iam4kube.kube.objects import Address
 from iam4kube.sandbox.kubernetes import KubernetesApi
 from iam4kube.sandbox.kubernetes.objects import node
 from ip2service.node import NodeEvents, NodeReader
@@ -38,9 +38,9 @@ async def reading(client: KubeClient) -> AsyncIterator[list[Place]]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def place(zone: str = "eu-central-1a", addresses: Sequence[str] | None = ("10.0.0.1",)) -> Any:
-    """Where node-a is."""
-    return Place(node="node-a", zone=zone, addresses=None if addresses is None else frozenset(addresses))  # type: ignore[arg-type]  # addresses as text
+def place(zone: str = "eu-central-1a", addresses: Sequence[str] = ("10.0.0.1",)) -> Place:
+    """Where node-a is; no addresses are unknown ones."""
+    return Place(node="node-a", zone=zone, addresses=frozenset(map(Address, addresses)) or None)
 
 
 async def test_a_node_is_read_at_once_and_then_slowly(api: KubernetesApi, client: KubeClient) -> None:
@@ -92,12 +92,12 @@ async def test_a_node_that_just_registered_is_read_again_soon(api: KubernetesApi
     api.create(node("node-a", addresses=[], zone=None))
     async with reading(client) as places:
         await asyncio.sleep(1)
-        assert places == [place("", None)]
+        assert places == [place("", [])]
         described = node("node-a", addresses=["10.0.0.1", "fd00::a"])
         described["metadata"] = {"labels": described["metadata"]["labels"]}
         api.patch("nodes", "node-a", described)
         await asyncio.sleep(5)
-    assert places == [place("", None), place(addresses=["10.0.0.1", "fd00::a"])]
+    assert places == [place("", []), place(addresses=["10.0.0.1", "fd00::a"])]
 
 
 async def test_routing_is_told_on_the_node_when_it_changes(api: KubernetesApi, client: KubeClient) -> None:
