@@ -18,6 +18,7 @@ from typing import Final, Literal, Self
 from iam4kube.runtime.mistakes import SettingsError
 from ip2service.kernel.listing import UnknownListing, parse_listing
 from ip2service.kernel.thread import CALL_SECONDS, KernelThread, stay
+from ip2service.kernel_protocols import KernelError
 
 Kind = Literal["permission", "unsupported", "rejected"]
 
@@ -38,7 +39,7 @@ _FAULTS_LIMIT = 3  # what the kernel refuses it may refuse for each element
 _EXCERPT = 80  # characters of a line on either side of the fault: a line may have thousands of elements
 
 
-class RulesetError(Exception):
+class RulesetError(KernelError):
     """A transaction was refused, and nothing of it done; or a table could not be read.
 
     The message has the kernel's words and the lines concerned. `kind` says whose fault it is: a missing capability,

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
+from ip2service.kernel_protocols import KernelError
+
 Result = TypeVar("Result")
 
 CALL_SECONDS: Final = 10.0
@@ -20,7 +22,7 @@ holds nftables' lock for about a second."""
 _WAITING_LIMIT = 100  # calls; each has a task that waits for its answer, and there are a handful of those
 
 
-class KernelStuck(Exception):
+class KernelStuck(KernelError):
     """A call into the kernel has not come back within its deadline."""
 
 
