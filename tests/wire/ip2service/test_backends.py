@@ -66,7 +66,7 @@ async def test_what_was_missed_during_an_outage_is_made_up_for_r22(
     api.delete("endpointslices", "iam4kube-a", namespace=HOME)
     api.compact()
     await api.start()
-    await watched.until(lambda: not watched.ipv4.gate, seconds=90)
+    await watched.until(lambda: not watched.ipv4.gate, seconds=180)  # two delays of the back-off at its longest
     assert (addresses(watched), watched.ipv4.addresses_in_slices) == ([], frozenset())
 
 
