@@ -1,6 +1,8 @@
 """The laboratory itself: without rules everybody reaches everybody, so that later a refusal means something."""
 
 import asyncio
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -125,6 +127,13 @@ def test_processes_run_inside_and_end_with_their_namespace() -> None:
         there = Path(f"/proc/{process.pid}/ns/net").stat().st_ino
         assert there == Path(namespace.path).stat().st_ino != Path("/proc/self/ns/net").stat().st_ino
     assert process.returncode is not None
+
+
+def test_a_user_namespaces_root_may_build_a_network() -> None:
+    """Nobody needs to be the machine's root: `unshare --map-root-user` is enough."""
+    build = "from iam4kube.sandbox.network import NodeNetwork, obstacle; assert not obstacle(); NodeNetwork().close()"
+    command = ("unshare", "--map-root-user", sys.executable, "-c", build)
+    subprocess.run(command, check=True, timeout=20.0)
 
 
 def test_nothing_of_a_network_stays() -> None:

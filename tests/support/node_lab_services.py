@@ -30,9 +30,9 @@ class Service:
         loop = asyncio.get_running_loop()
         for address in addresses:
             for port in ports:
-                tcp = _bound(namespace, socket.SOCK_STREAM, address, port)
+                tcp = namespace.bound_socket(address, port)
                 self._servers.append(await loop.create_server(lambda: _Answer(self), sock=tcp, backlog=4096))
-                udp = _bound(namespace, socket.SOCK_DGRAM, address, port)
+                udp = namespace.bound_socket(address, port, socket.SOCK_DGRAM)
                 endpoint, _ = await loop.create_datagram_endpoint(lambda: _DatagramAnswer(self), sock=udp)
                 self._endpoints.append(endpoint)
 
@@ -84,10 +84,3 @@ class _DatagramAnswer(asyncio.DatagramProtocol):
         address = str(client[0])
         self._service.datagrams[address] += 1
         self._transport.sendto(self._service.answer(address), client)
-
-
-def _bound(namespace: Namespace, kind: int, address: str, port: int) -> socket.socket:
-    made = namespace.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind((address, port))
-    return made

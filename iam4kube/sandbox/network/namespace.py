@@ -8,7 +8,7 @@ was made in, so that one event loop can serve and connect in all of them.
 
 import ctypes
 import os
-import socket
+import socket as sockets  # `Namespace` has a method of that name
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -49,15 +49,30 @@ class Namespace:
         """Call a function in a thread inside the namespace, and wait for it. What it raises is raised here."""
 
         def inside() -> Result:
-            _check(_libc.setns(self._file, _CLONE_NEWNET))
+            self.enter()
             return function()
 
         return _run_in_thread(inside)
 
-    def socket(self, family: int, kind: int = socket.SOCK_STREAM, protocol: int = 0) -> socket.socket:
+    def enter(self) -> None:
+        """Take the calling thread inside, for the rest of its life. Not for a thread that others use."""
+        _check(_libc.setns(self._file, _CLONE_NEWNET))
+
+    def socket(self, family: int, kind: int = sockets.SOCK_STREAM, protocol: int = 0) -> sockets.socket:
         """A non-blocking socket inside. The namespace's links live until it is closed, too."""
-        made = self.run(lambda: socket.socket(family, kind, protocol))
+        made = self.run(lambda: sockets.socket(family, kind, protocol))
         made.setblocking(False)
+        return made
+
+    def bound_socket(self, address: str, port: int, kind: int = sockets.SOCK_STREAM) -> sockets.socket:
+        """A non-blocking socket inside with an address and a port of its own. Raises `OSError` when they are taken."""
+        made = self.socket(sockets.AF_INET6 if ":" in address else sockets.AF_INET, kind)
+        try:
+            made.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+            made.bind((address, port))
+        except BaseException:
+            made.close()
+            raise
         return made
 
     def popen(

@@ -1,7 +1,6 @@
 """A port inside a namespace that leads to one outside: how a node's programs reach an API server on this machine."""
 
 import asyncio
-import socket
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -25,9 +24,7 @@ class Relay:
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        listening = self._namespace.socket(socket.AF_INET)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", self.port))
+        listening = self._namespace.bound_socket("127.0.0.1", self.port)
         self._server = await asyncio.start_server(self._accept, sock=listening)
         return self
 
