@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import strategies
 
+from iam4kube.kube.addresses import canonical_address
 from iam4kube.kube.objects import Address
 from ip2service.layout import STAND_IN, Contents, Endpoint, Family, Layout, Mode, Route
 
@@ -22,7 +23,9 @@ LAYOUTS = [
 
 def endpoints(family: Family, count: int) -> tuple[Endpoint, ...]:
     """That many, from 10.1.0.1 port 8080 on."""
-    return tuple(Endpoint(Address(_PODS[family].format(*divmod(number, 250))), 8080) for number in range(1, count + 1))
+    return tuple(
+        Endpoint(canonical_address(_PODS[family].format(*divmod(number, 250))), 8080) for number in range(1, count + 1)
+    )
 
 
 def _routes(mode: Mode, family: Family) -> strategies.SearchStrategy[Route]:
