@@ -50,7 +50,7 @@ class BypassSigns:
     """Judges from what is observed again and again. Counts are those of the kernel's rules, since they were made."""
 
     def __init__(self) -> None:
-        self._answered_until = 0
+        self._answered_until: int | None = None
         self._unanswered_since: float | None = None
 
     def judge(self, *, links: Collection[str], opening: int, replies: int, gate: bool, now: float) -> str:
@@ -64,7 +64,7 @@ class BypassSigns:
     def _packet_sign(self, *, opening: int, replies: int, gate: bool, now: float) -> str:
         # One reply ever is enough: packets come this way, and servers that fall silent later are no bypass.
         # Fewer openings than before: the rules, and with them the counts, were made anew.
-        if replies or not gate or opening < self._answered_until:
+        if replies or not gate or self._answered_until is None or opening < self._answered_until:
             self._answered_until, self._unanswered_since = opening, None
             return ""
         unanswered = opening - self._answered_until
@@ -75,7 +75,7 @@ class BypassSigns:
         if unanswered < UNANSWERED_LIMIT:
             return ""
         return (
-            f"{unanswered} connection attempts of pods were rewritten, and no reply has ever come back through nftables: "
+            f"{unanswered} connection attempts of pods were rewritten, and no reply ever came back through nftables: "
             "replies may be led past it, or a network policy may keep pods from the servers; allow pods the Service's "
             f"router port, choose a data plane that passes nftables, {_ACCEPT}"
         )
