@@ -45,10 +45,6 @@ class Namespace:
         """The file under which `nsenter`, `ip` and setns find it, for as long as it is open."""
         return f"/proc/{os.getpid()}/fd/{self._file}"
 
-    def enter(self) -> None:
-        """Move the calling thread inside, to stay. For a thread that is the caller's own."""
-        _check(_libc.setns(self._file, _CLONE_NEWNET))
-
     def run(self, function: Callable[[], Result]) -> Result:
         """Call a function in a thread inside the namespace, and wait for it. What it raises is raised here."""
 
