@@ -169,3 +169,10 @@ async def test_many_attempts_are_counted_by_who_answered(lab: NodeLab, version: 
     async with attempting(pod, nobody(version), 80, most=100, at_once=100, timeout=0.1) as attempts:
         await attempts.until(100)
     assert attempts.failures == {SILENCE: 100}
+
+
+async def test_waiting_for_attempts_that_never_come_fails(lab: NodeLab) -> None:
+    """Whoever waits for more attempts than there will be is told so at once."""
+    async with attempting(lab.pod("a"), METADATA_IPV4, 80, most=10) as attempts:
+        with pytest.raises(EOFError, match="after 10 attempts"):
+            await attempts.until(11)

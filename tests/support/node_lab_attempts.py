@@ -34,6 +34,7 @@ class Attempts:
         self.slowest = 0.0
         """The longest time, in seconds, until an answer or an error; silence left out."""
         self._changed = asyncio.Event()
+        self._ended = False
 
     @property
     def total(self) -> int:
@@ -41,9 +42,11 @@ class Attempts:
         return self.answers.total() + self.failures.total()
 
     async def until(self, total: int, *, timeout: float = 60.0) -> None:
-        """Wait until so many have ended. Raises `TimeoutError`."""
+        """Wait until so many have ended. Raises `TimeoutError`, `EOFError` when there will be no more."""
         async with asyncio.timeout(timeout):
             while self.total < total:
+                if self._ended:
+                    raise EOFError(f"the process ended after {self.total} attempts")
                 self._changed.clear()
                 await self._changed.wait()
 
@@ -54,6 +57,8 @@ class Attempts:
             self.answers, self.failures = Counter(report["answers"]), Counter(report["failures"])
             self.slowest = report["slowest"]
             self._changed.set()
+        self._ended = True
+        self._changed.set()
 
 
 @asynccontextmanager
