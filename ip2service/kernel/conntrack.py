@@ -8,8 +8,8 @@ import socket
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from pyroute2 import NFCTAttrTuple, NFCTSocket
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple, NFCTSocket
 
 from iam4kube.kube.addresses import canonical_address
 from iam4kube.kube.objects import Address
