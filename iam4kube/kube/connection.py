@@ -10,13 +10,15 @@ from iam4kube.kube.settings import ClusterSettings
 from iam4kube.runtime.mistakes import SettingsError
 
 
-@asynccontextmanager
-async def open_client(
-    settings: ClusterSettings, environ: Mapping[str, str], *, user_agent: str
-) -> AsyncIterator[KubeClient]:
-    """The API server that the settings name. Asks it nothing yet. Raises `SettingsError`."""
+def new_client(settings: ClusterSettings, environ: Mapping[str, str], *, user_agent: str) -> KubeClient:
+    """A client of the API server that the settings name. Reads no file yet."""
     configuration = find_configuration(kubeconfig=settings.kubeconfig, context=settings.context, environ=environ)
-    client = KubeClient(configuration, user_agent=user_agent)
+    return KubeClient(configuration, user_agent=user_agent)
+
+
+@asynccontextmanager
+async def opened(client: KubeClient) -> AsyncIterator[KubeClient]:
+    """The client, with its configuration loaded. Asks the API server nothing yet. Raises `SettingsError`."""
     try:
         await client.__aenter__()
     except KubeConfigError as error:

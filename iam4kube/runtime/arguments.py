@@ -26,6 +26,12 @@ class SettingsHelp(argparse.HelpFormatter):
     def _split_lines(self, text: str, width: int) -> list[str]:
         return [wrapped for line in text.splitlines() for wrapped in textwrap.wrap(line, width, break_on_hyphens=False)]
 
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Paragraphs are filled; indented ones stay as they are: they are commands to copy."""
+        fill = super()._fill_text
+        paragraphs = text.split("\n\n")
+        return "\n\n".join(each if each.startswith(" ") else fill(each, width, indent) for each in paragraphs)
+
     def _format_action_invocation(self, action: argparse.Action) -> str:
         """`--flag VALUE`, or `--flag[=VALUE]` where the value may be left out."""
         if action.nargs == "?" and action.option_strings:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from iam4kube import __version__
 from iam4kube.credentials.pace import Pace
 from iam4kube.credentials.sts import AssumeRoleSource
-from iam4kube.kube.connection import open_client
+from iam4kube.kube.connection import new_client, opened
 from iam4kube.runtime.clock import Now, utc_now
 from iam4kube.runtime.descriptors import raise_descriptor_limit
 from iam4kube.runtime.garbage import freeze_until
@@ -71,7 +71,7 @@ async def open_replica(
     registry = new_registry(program="iam4kube", version=__version__)
     pace = Pace(rate=settings.credentials.sts_rate, burst=settings.credentials.sts_burst)
     async with (
-        open_client(settings.kubernetes, environ, user_agent=f"iam4kube/{__version__}") as client,
+        opened(new_client(settings.kubernetes, environ, user_agent=f"iam4kube/{__version__}")) as client,
         _source(settings.credentials, pace=pace, now=now) as source,
     ):
         replica = Replica(

@@ -1,0 +1,16 @@
+"""The `ip2service` command: arguments in, exit code out. What a command does belongs to the modules beside it.
+
+Each command imports what it needs when it runs: the Kubernetes client takes half a second, and libnftables need not
+be there to print rules.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from iam4kube.runtime.commands import run_command_line
+from ip2service.cli.arguments import command_parser
+
+
+def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """Run the command line and return the exit code."""
+    return run_command_line(command_parser(), arguments, environ)

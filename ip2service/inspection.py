@@ -1,0 +1,132 @@
+"""What a node does with pods' metadata traffic now, in words: a pure function of what the kernel has.
+
+It asks neither the API server nor the router: both may be down, and what the kernel does is what counts.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from ip2service.differences import structure_drift
+from ip2service.kernel_protocols import Snapshot, TableState
+from ip2service.layout import Contents, Family, Layout
+from ip2service.policy_rules import wanted_rules
+from ip2service.ruleset import GUARD_TABLE, ROUTING_TABLE, Elements, guard_table, owner_comment, routing_table
+
+_BOOT: Final = "boot"
+
+
+class Level(StrEnum):
+    """What a finding means."""
+
+    GOOD = "good"
+    NOTE = "note"
+    """Worth knowing; nothing is wrong now."""
+    BAD = "bad"
+    """Pods can reach the real metadata service, or get nothing."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing about the node."""
+
+    level: Level
+    about: str
+    text: str
+
+
+def findings(
+    found: Snapshot, layout: Layout, *, rule_priority: int, bypass: str = "", bypass_accepted: bool = False
+) -> list[Finding]:
+    """Everything there is to say. `bypass`: why packets seem to be led past the rules; empty if they do not."""
+    return [
+        *_guard(found.tables.get(GUARD_TABLE), layout),
+        *_policy(found, layout, rule_priority),
+        *_routing(found.tables.get(ROUTING_TABLE), layout),
+        *([Finding(Level.NOTE if bypass_accepted else Level.BAD, "bypass", bypass)] if bypass else []),
+    ]
+
+
+def _guard(table: TableState | None, layout: Layout) -> Iterator[Finding]:
+    if table is None:
+        remedy = "start the router, and install the boot rules (`ip2service boot-rules`)"
+        yield Finding(Level.BAD, "guard", f"there is none: pods can reach the real metadata service; {remedy}")
+        return
+    if not _is_ours(GUARD_TABLE, table):
+        yield _foreign("guard", GUARD_TABLE)
+        return
+    origin = table.comment.rpartition(" ")[2]
+    yield from _structure("guard", GUARD_TABLE, guard_table(layout, origin=origin), table)
+    refused = sum(table.packets.values())
+    by = "boot rules" if origin == _BOOT else "router"
+    yield Finding(Level.GOOD, "guard", f"in place, installed by the {by}; it has refused {refused} packets")
+    if origin != _BOOT:
+        text = (
+            "the guard was not installed at boot: without boot rules, pods that start before the router reach the real "
+            "metadata service after a reboot; install the boot rules, `ip2service boot-rules`"
+        )
+        yield Finding(Level.NOTE, "boot rules", text)
+
+
+def _policy(found: Snapshot, layout: Layout, rule_priority: int) -> Iterator[Finding]:
+    wanted = wanted_rules(layout, Contents(), priority=rule_priority)
+    missing = sorted(f"`ip -{rule.family.value} rule add {rule}`" for rule in wanted - found.policy)
+    if missing:
+        text = f"missing: {', '.join(missing)}; nothing refuses pods when another program flushes nftables"
+        yield Finding(Level.BAD, "policy rules", text)
+    else:
+        yield Finding(Level.GOOD, "policy rules", f"in place, at priorities from {rule_priority} on")
+
+
+def _routing(table: TableState | None, layout: Layout) -> Iterator[Finding]:
+    if table is None:
+        yield Finding(Level.BAD, "routing", "there is none: pods get no credentials on this node; start the router")
+        return
+    if not _is_ours(ROUTING_TABLE, table):
+        yield _foreign("routing", ROUTING_TABLE)
+        return
+    yield from _structure("routing", ROUTING_TABLE, routing_table(layout), table)
+    routes = {family: _frontend(table.elements, family) for family in layout.intercepted}
+    for family, frontend in routes.items():
+        yield _route(table.elements, layout, family, frontend, alone=not any(routes.values()))
+    exempt = sum(len(_keys(table.elements, f"exempt{family.value}")) for family in layout.intercepted)
+    if exempt:
+        yield Finding(Level.NOTE, "exempt", f"{exempt} addresses of server pods reach the real metadata service")
+
+
+def _route(elements: Elements, layout: Layout, family: Family, frontend: str, *, alone: bool) -> Finding:
+    """`alone`: no family leads anywhere. A cluster of one family is the rule, so one that does not is no trouble."""
+    about, address = f"IPv{family.value}", f"{layout.intercepted[family]} port {layout.intercepted_port}"
+    if not frontend:
+        text = f"{address} leads nowhere and is refused to pods: the Service has no {about} address, or is not there"
+        return Finding(Level.BAD if alone else Level.NOTE, about, text)
+    endpoints = len(set(_keys(elements, f"endpoints{family.value}").values()))
+    chosen = f", which is {endpoints} servers chosen here" if endpoints else ""
+    where = f"{address} leads to {frontend} port {layout.router_port}{chosen}"
+    if _keys(elements, f"opening{family.value}"):
+        return Finding(Level.GOOD, about, f"{where}; new connections are let in")
+    return Finding(Level.BAD, about, f"{where}, but no server is ready: new connections are refused")
+
+
+def _structure(about: str, name: str, wanted: str, table: TableState) -> Iterator[Finding]:
+    for drift in structure_drift(name, wanted, table.structure):
+        text = f"differs from what these settings make, or somebody has changed it: {drift.detail}"
+        yield Finding(Level.BAD, about, text)
+
+
+def _is_ours(name: str, table: TableState) -> bool:
+    return table.comment.startswith(owner_comment(name))
+
+
+def _foreign(about: str, name: str) -> Finding:
+    text = f"table inet {name} belongs to somebody else; look at it with `nft list table inet {name}`"
+    return Finding(Level.BAD, about, text)
+
+
+def _frontend(elements: Elements, family: Family) -> str:
+    return next(iter(_keys(elements, f"open{family.value}").values()), "")
+
+
+def _keys(elements: Elements, name: str) -> Mapping[str, str]:
+    return elements.get(f"{ROUTING_TABLE} {name}", {})

@@ -1,0 +1,73 @@
+"""The life of one router's process: from settings to exit code.
+
+The guards come first. They are in place before anything is asked of the API server, and they stay if there is no
+usable configuration for it: only a mistake that the settings themselves show leaves the node as it was.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from iam4kube import __version__
+from iam4kube.kube.connection import new_client, opened
+from iam4kube.runtime.clock import Now, utc_now
+from iam4kube.runtime.lifecycle import StopStep, run, run_stop_steps, stop_on_signals
+from iam4kube.runtime.logs import configure_logging
+from iam4kube.runtime.metrics import new_registry
+from iam4kube.runtime.settings import unknown_variables
+from iam4kube.runtime.tasks import Supervisor, TaskDied
+from ip2service.assembly import Router
+from ip2service.kernel_access import open_kernel
+from ip2service.metrics import PROGRAM
+from ip2service.mistakes import kernel_mistakes
+from ip2service.settings import PREFIX, RouterSettings
+
+logger = logging.getLogger(__name__)
+
+_EXIT_FAILED = 1
+_STOP_BOUND = 1.0
+"""Seconds for what is under way on the admin port. The whole stop takes under two."""
+
+
+def route(settings: RouterSettings, environ: Mapping[str, str]) -> int:
+    """Run the router until it is told to stop. Returns the exit code; raises `SettingsError` for mistakes."""
+    configure_logging(settings.logs.log_format, settings.logs.log_level)
+    for line in unknown_variables(RouterSettings, environ, PREFIX):
+        logger.warning("Unknown environment variable", extra={"hint": line})
+    code = 0
+    try:
+        run(_route(settings, environ))
+    except* TaskDied:  # logged where it died; the kubelet starts the process again
+        code = _EXIT_FAILED
+    return code
+
+
+async def _route(settings: RouterSettings, environ: Mapping[str, str]) -> None:
+    with stop_on_signals() as stop:
+        async with open_router(settings, environ) as router, Supervisor() as tasks:
+            await router.start(tasks)
+            await stop.wait()
+            await run_stop_steps([StopStep("admin", lambda: router.admin.stop(_STOP_BOUND / 2), _STOP_BOUND)])
+    hint = "remove them from this node with `ip2service uninstall`"
+    logger.info("Stopped; the rules stay in place", extra={"hint": hint})
+
+
+@asynccontextmanager
+async def open_router(
+    settings: RouterSettings, environ: Mapping[str, str], *, now: Now = utc_now
+) -> AsyncIterator[Router]:
+    """A router with its guards in place and its address bound; nothing runs yet. Raises `SettingsError`."""
+    registry = new_registry(program=PROGRAM, version=__version__)
+    client = new_client(settings.kubernetes, environ, user_agent=f"{PROGRAM}/{__version__}")
+    async with AsyncExitStack() as stack:
+        with kernel_mistakes():
+            opening = open_kernel(settings.routing.layout, rule_priority=settings.routing.rule_priority)
+            kernel = await stack.enter_async_context(opening)
+        router = Router(settings, kernel=kernel, client=client, now=now, registry=registry)
+        router.admin.bind()
+        with kernel_mistakes():
+            await stack.enter_async_context(kernel.notices(router.reconciler.notice))
+            await router.reconciler.prepare()
+        logger.info("Guards are in place")
+        await stack.enter_async_context(opened(client))
+        yield router
