@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -23,7 +23,9 @@ class WatchedBackends:
     def __init__(self, client: KubeClient, reference: ServiceReference, *, node: str) -> None:
         metrics = KubeMetrics(CollectorRegistry(), program="test")
         self._news = asyncio.Event()
-        self.backends = Backends(reference, Layout(), node=node, changed=self._news.set)
+        self.gates: list[bool] = []
+        """The IPv4 gate after each change of the view."""
+        self.backends = Backends(reference, Layout(), node=node, changed=self._changed)
         self.reflectors: list[Reflector[Any]] = [
             Reflector(
                 client,
@@ -41,6 +43,10 @@ class WatchedBackends:
             ),
         ]
 
+    def _changed(self) -> None:
+        self.gates.append(self.ipv4.gate)
+        self._news.set()
+
     @property
     def view(self) -> BackendsView:
         return self.backends.view()
@@ -51,11 +57,13 @@ class WatchedBackends:
         return self.view.families.get(Family.IPV4, FamilyBackends())
 
     async def until(self, holds: Callable[[], bool], *, seconds: float = 30.0) -> None:
-        """Return once `holds`, which is asked after every change of the view. Raises `TimeoutError`."""
+        """Return once `holds`, asked after every change and 200 times in these seconds. Raises `TimeoutError`."""
         async with asyncio.timeout(seconds):
             while not holds():
                 self._news.clear()
-                await self._news.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(seconds / 200):
+                        await self._news.wait()
 
 
 @asynccontextmanager
