@@ -105,7 +105,9 @@ class NfTables:
         return self._context
 
     def _release(self) -> None:
-        self._context = None
+        if self._context is not None:
+            self._context.close()
+            self._context = None
 
 
 class _Context:
@@ -117,6 +119,10 @@ class _Context:
         from nftables import Nftables
 
         self._nft = Nftables(_LIBRARY)
+
+    def close(self) -> None:
+        """Free it now, in this thread: somebody may still hold an exception, whose traceback holds this object."""
+        del self._nft
 
     def apply(self, text: str) -> None:
         # libnftables names the line of a fault only in text from a file; of a string, it quotes the first line.
