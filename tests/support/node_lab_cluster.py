@@ -24,8 +24,10 @@ class Endpoint:
     serving: bool = True
     terminating: bool = False
     zone: str | None = None
+    node: str | None = None
+    """The name of its Node."""
     pod: str | None = None
-    """The name that its targetRef has."""
+    """The name that its targetRef has. None for a server in its node's own network."""
 
 
 class LabCluster:
@@ -119,6 +121,8 @@ class LabCluster:
         document: dict[str, Any] = {"addresses": [endpoint.address], "conditions": conditions}
         if endpoint.zone:
             document["zone"] = endpoint.zone
+        if endpoint.node:
+            document["nodeName"] = endpoint.node
         if endpoint.pod:
             document["targetRef"] = {"kind": "Pod", "name": endpoint.pod, "namespace": self.namespace}
         return document

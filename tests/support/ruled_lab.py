@@ -3,7 +3,7 @@
 kube-proxy's place is taken by a table that translates the cluster IP as it does; tests/cluster has the real one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
 from iam4kube.kube.objects import Address
@@ -60,13 +60,16 @@ class RuledLab:
         """Other servers, or another state of the gate: elements only."""
         await self._set(self.contents(servers, gate=gate))
 
-    async def proxy(self, servers: Sequence[LabServer]) -> None:
+    async def proxy(
+        self, servers: Sequence[LabServer], *, cluster_ips: Iterable[str] = tuple(CLUSTER_IPS.values())
+    ) -> None:
         """Translate the cluster IPs to the first of these servers, or of none: what kube-proxy knows."""
         port = self.layout.router_port
+        families = {cluster_ip: family_of(cluster_ip) for cluster_ip in cluster_ips}
         rules = [
             f"{family.header} daddr {cluster_ip} tcp dport {port} dnat {family.header} to {_target(server, family)}"
             for server in servers[:1]
-            for family, cluster_ip in CLUSTER_IPS.items()
+            for cluster_ip, family in families.items()
         ]
         if self.layout.mode is Mode.SERVICE:
             await self.load(_PROXY.format(rules="\n\t\t".join(rules)))

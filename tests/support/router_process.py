@@ -1,0 +1,242 @@
+"""The real router as a process in a laboratory's node.
+
+    flags = ("--mode=endpoints",)
+    async with RouterProcess(lab, *flags, kubeconfig=kubeconfig, node=name, namespace=cluster.namespace) as router:
+        await router.until_ready()
+        assert (await lab.pod("a").connect(METADATA_IPV4, 80)).by == "one"
+        await router.kill()  # as `kill -9`; the rules stay
+        await router.start()
+
+It reaches an API server through `lab.relay(port)`. Everything waits for a bounded time.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from tests.support.node_lab import LabHost, NodeLab
+
+SERVICE = "iam4kube"
+"""The Service's name."""
+ROUTER_PORT = 8169
+ADMIN_PORT = 9169
+"""The admin port, as in a cluster: each lab's node has all ports to itself."""
+
+_KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR")
+_SECONDS = 15.0  # under two on an idle machine
+_POLL = 0.02
+
+
+class Answer(NamedTuple):
+    """What the admin port said."""
+
+    status: int
+    text: str
+
+
+class Ended(NamedTuple):
+    """A command and what it said."""
+
+    code: int
+    output: str
+    errors: str
+
+
+class RouterProcess:
+    """`ip2service run`. Use it with `async with`; killed at the end, if it still runs. Its rules stay in the node."""
+
+    def __init__(
+        self, lab: NodeLab, *flags: str, kubeconfig: Path, node: str, namespace: str, wrapper: Sequence[str] = ()
+    ) -> None:
+        """`namespace` is the Service's; `wrapper` is a command line to run it under, such as setpriv's."""
+        self._host = lab.node
+        self._wrapper = wrapper
+        self._flags = (
+            f"--kubeconfig={kubeconfig}",
+            f"--node-name={node}",
+            f"--service-namespace={namespace}",
+            f"--service-name={SERVICE}",
+            f"--router-port={ROUTER_PORT}",
+            "--log-format=json",
+            *flags,
+        )
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self.log: list[dict[str, Any]] = []
+        """The lines of the present process, or of the last one."""
+        self.output: list[str] = []
+        """The same as text, with whatever is no JSON."""
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.kill()
+
+    @property
+    def pid(self) -> int:
+        """The process' id."""
+        return self._running.pid
+
+    async def start(self) -> None:
+        """Start the process, whose log begins anew. It is not ready yet."""
+        assert self._process is None, "it runs already"
+        self.log, self.output = [], []
+        self._process = await asyncio.create_subprocess_exec(
+            *self._host.namespace.command(*self._wrapper, sys.executable, "-m", "ip2service", "run", *self._flags),
+            env=environment(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            limit=1 << 20,
+        )
+        self._reading = asyncio.create_task(self._read(self._process), name="a router's log")
+        self._reading.add_done_callback(lambda _: self._changed.set())
+
+    async def kill(self) -> None:
+        """SIGKILL, and wait for its end. Nothing, where it does not run."""
+        if self._process is not None:
+            if self._process.returncode is None:
+                self._process.kill()
+            await self.exit_code()
+
+    async def terminate(self) -> int:
+        """SIGTERM, and wait for its end. Returns its exit code."""
+        self._running.send_signal(signal.SIGTERM)
+        return await self.exit_code()
+
+    async def restart(self) -> None:
+        """SIGKILL, and start it again."""
+        await self.kill()
+        await self.start()
+
+    async def exit_code(self) -> int:
+        """Wait for its end; returns the exit code. Raises `TimeoutError`."""
+        process, reading = self._running, self._reading
+        assert reading is not None
+        async with asyncio.timeout(_SECONDS):
+            await reading
+            code = await process.wait()
+        self._process = self._reading = None
+        return code
+
+    async def until(self, condition: Callable[[], bool], *, seconds: float = _SECONDS) -> None:
+        """Wait for what the log tells. Raises `TimeoutError`, or `RuntimeError` when the process ends first."""
+        reading = self._reading
+        async with asyncio.timeout(seconds):
+            while not condition():
+                if reading is None or reading.done():
+                    raise RuntimeError("the router has ended:\n" + "\n".join(self.output))
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def until_logged(self, message: str, *, seconds: float = _SECONDS, **fields: object) -> dict[str, Any]:
+        """Wait for a line, and return the first. Raises as `until`, with the log."""
+        try:
+            await self.until(lambda: bool(self.logged(message, **fields)), seconds=seconds)
+        except TimeoutError:
+            raise TimeoutError(f"no {message!r} {fields} in:\n" + "\n".join(self.output)) from None
+        return self.logged(message, **fields)[0]
+
+    async def until_ready(self, *, seconds: float = _SECONDS) -> None:
+        """Wait until it says that it is ready. Raises as `until`, with what is missing."""
+        try:
+            await self.until(lambda: bool(self.logged("Ready")), seconds=seconds)
+        except TimeoutError:
+            raise TimeoutError("\n".join((*self.output, await self._readiness()))) from None
+
+    def logged(self, message: str, **fields: object) -> list[dict[str, Any]]:
+        """The lines with this message and these fields."""
+        return [line for line in self.log if line["message"] == message and fields.items() <= line.items()]
+
+    async def ask(self, path: str) -> Answer:
+        """Ask the admin port, from the node. Raises `OSError` while nobody listens, `TimeoutError`."""
+        loop, chunks = asyncio.get_running_loop(), []
+        async with asyncio.timeout(_SECONDS):
+            with self._host.namespace.socket(socket.AF_INET) as connection:
+                await loop.sock_connect(connection, ("127.0.0.1", ADMIN_PORT))
+                request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                await loop.sock_sendall(connection, request.encode())
+                while chunk := await loop.sock_recv(connection, 65536):
+                    chunks.append(chunk)
+        head, _, body = b"".join(chunks).decode().partition("\r\n\r\n")
+        return Answer(int(head.split(" ")[1]), body)
+
+    async def metric(self, name: str) -> float:
+        """The value of a metric, with its labels as they stand on the page; 0 where it is not there."""
+        page = (await self.ask("/metrics")).text
+        return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.rpartition(" ")[0] == name)
+
+    async def until_metric(self, name: str, value: float, *, seconds: float = _SECONDS) -> None:
+        """Wait until a metric has a value. Raises `TimeoutError`."""
+
+        async def has_it() -> bool:
+            return await self.metric(name) == value
+
+        await eventually(has_it, seconds=seconds)
+
+    @property
+    def _running(self) -> asyncio.subprocess.Process:
+        assert self._process is not None, "it does not run"
+        return self._process
+
+    async def _readiness(self) -> str:
+        try:
+            return (await self.ask("/readyz")).text
+        except OSError as error:
+            return str(error)
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        async for line in process.stderr:
+            self._take(line.decode().rstrip())
+            self._changed.set()
+
+    def _take(self, line: str) -> None:
+        self.output.append(line)
+        try:
+            self.log.append(json.loads(line))
+        except ValueError:
+            return
+
+
+async def run_command(host: LabHost, *arguments: str, wrapper: Sequence[str] = ()) -> Ended:
+    """Run `ip2service` with these arguments in a node to its end. Raises `TimeoutError`."""
+    process = await asyncio.create_subprocess_exec(
+        *host.namespace.command(*wrapper, sys.executable, "-m", "ip2service", *arguments),
+        env=environment(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(_SECONDS):
+            output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return Ended(process.returncode, output.decode(), errors.decode())
+
+
+async def eventually(condition: Callable[[], Awaitable[object]], *, seconds: float = _SECONDS) -> None:
+    """Wait until something is true of the kernel or of another process. Raises `TimeoutError`."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110  # another process makes it true
+            await asyncio.sleep(_POLL)
+
+
+def environment() -> dict[str, str]:
+    """A router's environment: nothing of whoever runs the tests but where programs are."""
+    return {name: os.environ[name] for name in _KEPT if name in os.environ}
