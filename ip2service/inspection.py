@@ -10,7 +10,7 @@ from typing import Final
 
 from ip2service.differences import structure_drift
 from ip2service.kernel_protocols import Snapshot, TableState
-from ip2service.layout import Contents, Family, Layout
+from ip2service.layout import Contents, Family, Layout, Mode
 from ip2service.policy_rules import wanted_rules
 from ip2service.ruleset import GUARD_TABLE, ROUTING_TABLE, Elements, guard_table, owner_comment, routing_table
 
@@ -92,7 +92,7 @@ def _routing(table: TableState | None, layout: Layout) -> Iterator[Finding]:
         yield _route(table.elements, layout, family, frontend, alone=not any(routes.values()))
     exempt = sum(len(_keys(table.elements, f"exempt{family.value}")) for family in layout.intercepted)
     if exempt:
-        yield Finding(Level.NOTE, "exempt", f"{exempt} addresses of server pods reach the real metadata service")
+        yield Finding(Level.NOTE, "exempt", f"addresses of server pods that reach the real metadata service: {exempt}")
 
 
 def _route(elements: Elements, layout: Layout, family: Family, frontend: str, *, alone: bool) -> Finding:
@@ -102,7 +102,7 @@ def _route(elements: Elements, layout: Layout, family: Family, frontend: str, *,
         text = f"{address} leads nowhere and is refused to pods: the Service has no {about} address, or is not there"
         return Finding(Level.BAD if alone else Level.NOTE, about, text)
     endpoints = len(set(_keys(elements, f"endpoints{family.value}").values()))
-    chosen = f", which is {endpoints} servers chosen here" if endpoints else ""
+    chosen = f" (servers chosen here: {endpoints})" if layout.mode is Mode.ENDPOINTS else ""
     where = f"{address} leads to {frontend} port {layout.router_port}{chosen}"
     if _keys(elements, f"opening{family.value}"):
         return Finding(Level.GOOD, about, f"{where}; new connections are let in")

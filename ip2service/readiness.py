@@ -84,7 +84,7 @@ class Readiness:
         while True:
             missing = self.missing()
             if missing != last:
-                self._changed(missing)
+                self._changed(missing, level=logging.INFO if last is None else logging.WARNING)
                 last = missing
             self.tell(self._broken())
             await asyncio.sleep(LOOK_PERIOD)
@@ -93,10 +93,11 @@ class Readiness:
         """Seconds since the rules were last right; infinite before that."""
         return asyncio.get_running_loop().time() - self.routing.verified_at
 
-    def _changed(self, missing: list[str]) -> None:
+    def _changed(self, missing: list[str], *, level: int) -> None:
+        """`level`: of a log line that something is missing, which at start is not worth a warning."""
         if missing:
             self._ready.clear()
-            logger.warning("Not ready", extra={"missing": "; ".join(missing)})
+            logger.log(level, "Not ready", extra={"missing": "; ".join(missing)})
         else:
             self._ready.set()
             logger.info("Ready")

@@ -1,37 +1,55 @@
-"""The tables of docs/configuration.md, from the settings themselves.
+"""The tables of docs/configuration.md and docs/router-configuration.md, from the settings themselves.
 
-After a change of a setting: `.venv/bin/python -m tests.support.settings_page` writes the page anew.
+After a change of a setting: `.venv/bin/python -m tests.support.settings_page` writes the pages anew.
 """
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from iam4kube.runtime.arguments import SettingsParser
 from iam4kube.runtime.settings import add_settings
-from iam4kube.server.settings import PREFIX, ServerSettings
+from iam4kube.server import settings as server_settings
+from iam4kube.server.settings import ServerSettings
+from ip2service import settings as router_settings
+from ip2service.settings import RouterSettings
 
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+_DOCS = Path(__file__).parents[2] / "docs"
 BEGIN = "<!-- from here on written by tests/support/settings_page.py -->\n"
 
 _FACTS = re.compile(r"(?P<help>.*)\n\[(?P<default>.*); environment: (?P<variable>.*)\]", re.DOTALL)
 
 
-def rendered_page() -> str:
-    """The page as it should be: what a person wrote, then the tables."""
-    written, _, _ = PAGE.read_text().partition(BEGIN)
-    return written + BEGIN + "\n".join(_tables()) + "\n"
+@dataclass(frozen=True)
+class SettingsPage:
+    """A page about the settings of one program."""
+
+    path: Path
+    settings: type[Any]
+    prefix: str
+
+    def rendered(self) -> str:
+        """The page as it should be: what a person wrote, then the tables."""
+        written, _, _ = self.path.read_text().partition(BEGIN)
+        return written + BEGIN + "\n".join(self._tables()) + "\n"
+
+    def _tables(self) -> Iterator[str]:
+        parser = SettingsParser(prog="any", add_help=False)
+        add_settings(parser, self.settings, self.prefix)
+        for group in parser._action_groups:
+            if not group._group_actions:
+                continue
+            yield from ("", f"## {group.title}", "", "| flag | environment | default | |", "| --- | --- | --- | --- |")
+            for action in group._group_actions:
+                yield _row(action.option_strings[0], str(action.metavar), action.help or "")
 
 
-def _tables() -> Iterator[str]:
-    parser = SettingsParser(prog="iam4kube serve", add_help=False)
-    add_settings(parser, ServerSettings, PREFIX)
-    for group in parser._action_groups:
-        if not group._group_actions:
-            continue
-        yield from ("", f"## {group.title}", "", "| flag | environment | default | |", "| --- | --- | --- | --- |")
-        for action in group._group_actions:
-            yield _row(action.option_strings[0], str(action.metavar), action.help or "")
+PAGES = {
+    "iam4kube serve": SettingsPage(_DOCS / "configuration.md", ServerSettings, server_settings.PREFIX),
+    "ip2service run": SettingsPage(_DOCS / "router-configuration.md", RouterSettings, router_settings.PREFIX),
+}
 
 
 def _row(flag: str, metavar: str, help_text: str) -> str:
@@ -44,4 +62,5 @@ def _row(flag: str, metavar: str, help_text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(rendered_page())
+    for page in PAGES.values():
+        page.path.write_text(page.rendered())

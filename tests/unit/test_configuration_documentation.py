@@ -1,8 +1,12 @@
-"""docs/configuration.md agrees with the settings."""
+"""The pages about configuration agree with the settings."""
 
-from tests.support.settings_page import PAGE, rendered_page
+import pytest
+
+from tests.support.settings_page import PAGES
 
 
-def test_page_lists_every_setting_as_the_program_declares_it() -> None:
-    """Names, environment variables, defaults and meanings are those of `iam4kube serve --help`."""
-    assert PAGE.read_text() == rendered_page(), "run: python -m tests.support.settings_page"
+@pytest.mark.parametrize("program", PAGES)
+def test_page_lists_every_setting_as_the_program_declares_it(program: str) -> None:
+    """Names, environment variables, defaults and meanings are those of `--help`."""
+    page = PAGES[program]
+    assert page.path.read_text() == page.rendered(), "run: python -m tests.support.settings_page"
