@@ -153,7 +153,7 @@ class EventRecorder:
             return "refused"
         if not self._refused_before:
             _log.warning(
-                "Events are refused: check that the ClusterRole grants create and patch on events",
+                "Events are refused: check that a Role or ClusterRole grants create and patch on events",
                 extra={"error": str(error)},
             )
         self._refused_before = True

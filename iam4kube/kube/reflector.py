@@ -214,7 +214,7 @@ class Reflector(Generic[T]):
         fields["retry_seconds"] = round(delay, 1)
         if error.kind == "forbidden":
             fields["api_group"] = self._resource.group
-            _log.warning("Permission missing: grant this verb on this resource in a ClusterRole", extra=fields)
+            _log.warning("Permission missing: grant this verb on this resource in a Role or ClusterRole", extra=fields)
         else:
             _log.warning("List or watch failed", extra=fields)
         return delay
