@@ -12,7 +12,7 @@ from tests.support.world import ReplicaProcess, role_arn
 pytestmark = pytest.mark.cluster
 
 MISSING = "Permission missing: grant this verb on this resource in a Role or ClusterRole"
-EVENTS_REFUSED = "Events are refused: check that the ClusterRole grants create and patch on events"
+EVENTS_REFUSED = "Events are refused: check that a Role or ClusterRole grants create and patch on events"
 watched = pytest.mark.parametrize("resource", ["pods", "serviceaccounts", "nodes"])
 
 
