@@ -7,6 +7,6 @@ what it shows (`expectations`), so that the exit code says whether all of it hel
 `curl` tells a person how to go on alone.
 """
 
-from iam4kube.sandbox.demo.show import run_demo
+from iam4kube.sandbox.demo.plain import run_demo
 
 __all__ = ["run_demo"]

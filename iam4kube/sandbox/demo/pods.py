@@ -1,9 +1,9 @@
-"""Pods of the demo: each is a process with boto3 that asks from the pod's own address, one question after the other."""
+"""Pods of the demo: each is a process with boto3 that asks one question after the other."""
 
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import Any
 from iam4kube.sandbox.demo.cast import Workload
 from iam4kube.sandbox.demo.expectations import Unexpected
 from iam4kube.sandbox.demo.processes import end, piped
-from iam4kube.sandbox.pods import LoopbackPod
 
-_PROGRAM = Path(__file__).with_name("pod_program.py")
+POD_COMMAND = (sys.executable, str(Path(__file__).with_name("pod_program.py")))
+"""What runs in a pod; takes the URL of STS as its argument."""
+
 _ANSWER_SECONDS = 10.0
 """How long an answer may take: boto3 gives up after 1 s; the rest is a busy machine."""
 
@@ -41,17 +42,12 @@ class Answer:
 class Pod:
     """A running process in a pod."""
 
-    def __init__(self, workload: Workload, way: LoopbackPod, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, workload: Workload, process: asyncio.subprocess.Process) -> None:
         self.workload = workload
-        self._way = way
         self._process = process
 
     def __str__(self) -> str:
         return str(self.workload)
-
-    def follow(self, server: tuple[str, int]) -> None:
-        """Let later connections go to another replica, as a Service does."""
-        self._way.server = server
 
     async def ask(self, question: str) -> Answer:
         """Ask one question of `pod_program`. Raises `Unexpected` when no answer comes."""
@@ -86,17 +82,12 @@ class Pod:
 
 
 @asynccontextmanager
-async def run_pod(workload: Workload, *, server: tuple[str, int], more: Mapping[str, str]) -> AsyncIterator[Pod]:
-    """A pod's process, whose metadata service is `server`; `more` is added to its environment."""
-    async with LoopbackPod(workload.address, server=server) as way:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(_PROGRAM),
-            env=way.environment(more),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        try:
-            yield Pod(workload, way, process)
-        finally:
-            await end(process)
+async def run_pod(workload: Workload, command: Sequence[str], *, environ: Mapping[str, str]) -> AsyncIterator[Pod]:
+    """A pod's process: `command` is `POD_COMMAND`, or runs it where the pod is; `environ` is all of its environment."""
+    process = await asyncio.create_subprocess_exec(
+        *command, env=dict(environ), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        yield Pod(workload, process)
+    finally:
+        await end(process)

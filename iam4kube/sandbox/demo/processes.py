@@ -1,9 +1,18 @@
 """Processes that the demo starts: it holds their pipes, and ends them."""
 
 import asyncio
+import os
 from typing import TypeVar
 
 Stream = TypeVar("Stream", asyncio.StreamReader, asyncio.StreamWriter)
+
+
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
+
+
+def kept_environment() -> dict[str, str]:
+    """What such a process has of the environment of whoever runs the demo: nothing of AWS, and no proxies."""
+    return {name: os.environ[name] for name in _KEPT if name in os.environ}
 
 
 def piped(stream: Stream | None) -> Stream:

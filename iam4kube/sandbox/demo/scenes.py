@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from iam4kube.sandbox.demo.base_stage import STS_SECONDS
 from iam4kube.sandbox.demo.cast import CART, CHECKOUT, FINANCE_ORDERS, ORDERS, REPORTS, SEARCH, WEBSITE, Workload
 from iam4kube.sandbox.demo.expectations import expect, expect_equal
 from iam4kube.sandbox.demo.pods import Answer, Pod
-from iam4kube.sandbox.demo.stage import STS_SECONDS, Stage
+from iam4kube.sandbox.demo.stage import Stage
 from iam4kube.sandbox.kubernetes import objects
 
 Scene = Callable[[Stage], Awaitable[None]]

@@ -3,50 +3,59 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic
 
 from iam4kube.runtime.lifecycle import stop_on_signals
-from iam4kube.sandbox.demo.curl import commands
+from iam4kube.sandbox.demo.base_stage import AnyStage, MakeStage, open_stage
 from iam4kube.sandbox.demo.expectations import Unexpected
-from iam4kube.sandbox.demo.replica import NotReady
-from iam4kube.sandbox.demo.scenes import SCENES, Scene, set_up_cluster
+from iam4kube.sandbox.demo.programs import NotReady
 from iam4kube.sandbox.demo.screen import Screen
-from iam4kube.sandbox.demo.stage import STS_SECONDS, Stage, open_stage
 
 _SECONDS = 28.0
 """How long everything may take: the demo ends by itself in under 30 s, whatever happens."""
 
 _EXIT_FAILED = 1
 _EXIT_TERMINATED = 128 + signal.SIGTERM
-_INTRODUCTION = (
-    "iam4kube, the real server, with an emulated Kubernetes API and an emulated STS. Pods are processes with boto3 "
-    "as it comes, each with an address of its own; they are told where the metadata service is, and nothing else. "
-    "Seconds since the start are on the left; milliseconds are what boto3 took, its own work included."
-)
 
 
-def run_demo(*, keep_running: bool = False, scenes: Sequence[tuple[str, Scene]] = SCENES) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Show(Generic[AnyStage]):
+    """What is played, and where."""
+
+    introduction: str
+    stage: MakeStage[AnyStage]
+    start: Callable[[AnyStage], Awaitable[None]]
+    """Sets up what is there before the first scene."""
+    scenes: Sequence[tuple[str, Callable[[AnyStage], Awaitable[None]]]]
+    """Titles and scenes, in order. A scene raises `Unexpected` where something does not hold."""
+    commands: Callable[[AnyStage], str]
+    """How a person goes on alone, while it is kept running."""
+
+
+def play(show: Show[AnyStage], *, keep_running: bool) -> int:
     """Play all scenes; returns the exit code: 0 if everything held, else 1. With `keep_running`, until Ctrl-C."""
     try:
-        return asyncio.run(_run(Screen(sys.stdout), scenes, keep_running=keep_running))
+        return asyncio.run(_run(show, Screen(sys.stdout), keep_running=keep_running))
     except asyncio.CancelledError:
         return _EXIT_TERMINATED
 
 
-async def _run(screen: Screen, scenes: Sequence[tuple[str, Scene]], *, keep_running: bool) -> int:
+async def _run(show: Show[AnyStage], screen: Screen, *, keep_running: bool) -> int:
     _end_on_sigterm()
-    screen.introduce(_INTRODUCTION)
+    screen.introduce(show.introduction)
     deadline = asyncio.timeout(_SECONDS)
     try:
-        async with deadline, open_stage(screen) as stage:
-            await _start(stage)
-            failed = await _play(stage, scenes)
-            _conclude(screen, failed, of=len(scenes))
+        async with deadline, open_stage(show.stage, screen) as stage:
+            await show.start(stage)
+            failed = await _play_scenes(show, stage)
+            _conclude(screen, failed, of=len(show.scenes))
             if keep_running:
                 deadline.reschedule(None)
-                await _keep_running(stage)
+                await _keep_running(show.commands(stage), screen)
     except NotReady as error:
-        screen.verdict("The server did not start", good=False)
+        screen.verdict("A program did not start", good=False)
         screen.verbatim(str(error))
         return _EXIT_FAILED
     except TimeoutError:
@@ -55,18 +64,10 @@ async def _run(screen: Screen, scenes: Sequence[tuple[str, Scene]], *, keep_runn
     return _EXIT_FAILED if failed else 0
 
 
-async def _start(stage: Stage) -> None:
-    set_up_cluster(stage)
-    stage.screen.say(f"Kubernetes API at {stage.kubernetes.url}")
-    stage.screen.say(f"STS at {stage.sts.url}, which takes {STS_SECONDS * 1000:.0f} ms for an answer")
-    await stage.start_replica()
-    stage.screen.say(f"iam4kube serve at {stage.replica.url('metadata')} is ready")
-
-
-async def _play(stage: Stage, scenes: Sequence[tuple[str, Scene]]) -> list[str]:
+async def _play_scenes(show: Show[AnyStage], stage: AnyStage) -> list[str]:
     """Play the scenes; returns the titles of those that failed. One that fails does not keep the next from playing."""
     failed = []
-    for number, (title, scene) in enumerate(scenes, start=1):
+    for number, (title, scene) in enumerate(show.scenes, start=1):
         stage.screen.title(f"{number}. {title}")
         try:
             await scene(stage)
@@ -85,9 +86,9 @@ def _conclude(screen: Screen, failed: Sequence[str], *, of: int) -> None:
         screen.verdict(f"All {of} scenes held, after {screen.seconds:.1f} s", good=True)
 
 
-async def _keep_running(stage: Stage) -> None:
+async def _keep_running(commands: str, screen: Screen) -> None:
     with stop_on_signals() as stop:
-        stage.screen.verbatim(commands(stage))
+        screen.verbatim(commands)
         await stop.wait()
 
 

@@ -1,65 +1,65 @@
-"""The real server, `iam4kube serve`, in a process of its own. The demo knows of it what its log and ports tell."""
+"""The real programs, each in a process of its own. The demo knows of them what their logs and ports tell."""
 
 import asyncio
 import json
-import os
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Self
 
-from iam4kube.sandbox.demo.processes import end, piped
+from iam4kube.sandbox.demo.processes import end, kept_environment, piped
 
 _START_SECONDS = 15.0
 _REMEMBERED_LINES = 12
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
 
 
 class NotReady(Exception):
-    """The server ended, or did not become ready in time; says what its log says."""
+    """A program ended, or did not become ready in time; says what its log says."""
 
 
-class Replica:
-    """One replica. Its addresses are those that its log names."""
+class Program:
+    """A replica of the server, or the router. Its ports are those that its log names."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+        self._name = name
         self._process = process
         self._ready = False
         self._ports: dict[str, int] = {}
         self._changed = asyncio.Event()
         self._last_lines: deque[str] = deque(maxlen=_REMEMBERED_LINES)
-        self._reading = asyncio.create_task(self._read(), name="the replica's log")
+        self._reading = asyncio.create_task(self._read(), name=f"the log of {name}")
 
     @classmethod
-    async def start(cls, flags: Sequence[str], *, environ: Mapping[str, str]) -> Self:
-        """Start a replica, with `environ` in its environment; return when it is ready. Raises `NotReady`."""
+    async def start(cls, name: str, command: Sequence[str], *, environ: Mapping[str, str]) -> Self:
+        """Start a program that logs JSON, with `environ` in its environment; return when it is ready.
+
+        Raises `NotReady`.
+        """
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "iam4kube", "serve", "--log-format=json", *flags),
-            env={name: os.environ[name] for name in _KEPT if name in os.environ} | dict(environ),
+            *command,
+            env=kept_environment() | dict(environ),
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             limit=1 << 20,  # a line of the log: longer than the longest
         )
-        replica = cls(process)
+        program = cls(name, process)
         try:
-            await replica._until(lambda: replica._ready or replica._reading.done())
+            await program._until(lambda: program._ready or program._reading.done())
         except BaseException:
-            await replica.kill()
+            await program.kill()
             raise
-        if not replica._ready:
-            await replica.kill()
-            raise NotReady(f"iam4kube serve ended; its last words:\n{replica.last_words}")
-        return replica
+        if not program._ready:
+            await program.kill()
+            raise NotReady(f"{name} ended; its last words:\n{program.last_words}")
+        return program
 
-    @property
-    def metadata(self) -> tuple[str, int]:
-        """Where the metadata API listens."""
-        return "127.0.0.1", self._ports["metadata"]
+    def port(self, listener: str) -> int:
+        """Where one of its listeners is: of a replica metadata, admin or debug; of the router admin."""
+        return self._ports[listener]
 
     def url(self, listener: str) -> str:
-        """Where one of its listeners is: metadata, admin or debug."""
-        return f"http://127.0.0.1:{self._ports[listener]}"
+        """The same on loopback, for a browser."""
+        return f"http://127.0.0.1:{self.port(listener)}"
 
     @property
     def last_words(self) -> str:
@@ -67,7 +67,7 @@ class Replica:
         return "\n".join(self._last_lines)
 
     async def kill(self) -> None:
-        """End it as `kill -9` does, and the node that it runs on."""
+        """End it as `kill -9` does, and as its node does when it fails."""
         await end(self._process)
         await self._reading
 
@@ -78,7 +78,8 @@ class Replica:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise NotReady(f"not ready after {_START_SECONDS:.0f} s; its last words:\n{self.last_words}") from None
+            problem = f"{self._name} is not ready after {_START_SECONDS:.0f} s; its last words"
+            raise NotReady(f"{problem}:\n{self.last_words}") from None
 
     async def _read(self) -> None:
         try:
