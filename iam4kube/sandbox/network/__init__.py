@@ -6,6 +6,7 @@ namespace's root (`unshare --map-root-user`), and Debian's iproute2; `obstacle` 
 
 from iam4kube.sandbox.network.commands import NetworkCommandFailed
 from iam4kube.sandbox.network.hosts import Host
+from iam4kube.sandbox.network.isolation import isolate
 from iam4kube.sandbox.network.namespace import Namespace
 from iam4kube.sandbox.network.node_network import METADATA_ADDRESSES, METADATA_IPV4, METADATA_IPV6, NodeNetwork
 from iam4kube.sandbox.network.obstacles import obstacle
@@ -20,5 +21,6 @@ __all__ = [
     "NetworkCommandFailed",
     "NodeNetwork",
     "Relay",
+    "isolate",
     "obstacle",
 ]

@@ -18,7 +18,8 @@ from typing import IO, Self, TypeVar
 
 Result = TypeVar("Result")
 
-_CLONE_NEWNET = 0x40000000  # linux/sched.h; `os` has this, unshare and setns from Python 3.12 on
+CLONE_NEWNET = 0x40000000  # linux/sched.h; `os` has these, unshare and setns from Python 3.12 on
+CLONE_NEWUSER = 0x10000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -56,7 +57,7 @@ class Namespace:
 
     def enter(self) -> None:
         """Take the calling thread inside, for the rest of its life. Not for a thread that others use."""
-        _check(_libc.setns(self._file, _CLONE_NEWNET))
+        _check(_libc.setns(self._file, CLONE_NEWNET))
 
     def socket(self, family: int, kind: int = sockets.SOCK_STREAM, protocol: int = 0) -> sockets.socket:
         """A non-blocking socket inside. The namespace's links live until it is closed, too."""
@@ -111,8 +112,13 @@ class Namespace:
 
 
 def _new_namespace() -> int:
-    _check(_libc.unshare(_CLONE_NEWNET))
+    unshare(CLONE_NEWNET)
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def unshare(flags: int) -> None:
+    """Give the calling thread namespaces of its own. Raises `OSError`."""
+    _check(_libc.unshare(flags))
 
 
 def _check(result: int) -> None:

@@ -10,7 +10,13 @@ def obstacle() -> str | None:
     if shutil.which("ip") is None:
         return "the program ip is missing (install Debian's iproute2)"
     try:
-        Namespace().close()
+        namespace = Namespace()
     except OSError as error:
         return f"no network namespace can be made: {error.strerror} (run it as root, or under: unshare --map-root-user)"
+    try:
+        namespace.set_parameter("ipv4.ip_forward", 1)
+    except OSError as error:
+        return f"a network namespace cannot forward: {error} (in a container, /proc/sys/net has to be writable)"
+    finally:
+        namespace.close()
     return None
