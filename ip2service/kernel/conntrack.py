@@ -1,12 +1,13 @@
 """Connection tracking: forgets connections to servers that are gone.
 
-A node may track hundreds of thousands of connections. The kernel picks those to a frontend (since 5.8; an older one
-sends all of them), and each is looked at again here: deleting another program's entry would break its connection.
+A node may track hundreds of thousands of connections. The kernel picks those to the router's port (since 5.8; an
+older one sends all of them), and each is looked at again here: to delete another program's would break its connection.
 """
 
+import errno
 import socket
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple, NFCTSocket
@@ -16,8 +17,6 @@ from iam4kube.kube.objects import Address
 from ip2service.kernel.netlink import Netlink
 from ip2service.kernel.policy_rules import FAMILY_NUMBERS
 from ip2service.layout import Family
-
-_MISSING: Final = 2  # errno's ENOENT
 
 
 class ConnectionTracking:
@@ -44,9 +43,12 @@ def _forget(family: Family, frontend: Address, port: int, keep: Collection[Addre
 
 
 def _entries(table: NFCTSocket, family: Family, frontend: Address, port: int) -> Iterator[Any]:
-    opened = NFCTAttrTuple(family=FAMILY_NUMBERS[family], daddr=str(frontend), proto=socket.IPPROTO_TCP, dport=port)
-    for entry in list(table.dump(tuple_orig=opened)):
-        if entry["nfgen_family"] == opened.family and opened.nla_eq(opened.family, entry.get_attr("CTA_TUPLE_ORIG")):
+    number = FAMILY_NUMBERS[family]
+    # Not by address: the kernel (6.18 still) has the comparison of IPv6 addresses the wrong way round.
+    to_port = NFCTAttrTuple(family=number, proto=socket.IPPROTO_TCP, dport=port)
+    to_frontend = NFCTAttrTuple(family=number, daddr=str(frontend), proto=socket.IPPROTO_TCP, dport=port)
+    for entry in list(table.dump(tuple_orig=to_port)):
+        if entry["nfgen_family"] == number and to_frontend.nla_eq(number, entry.get_attr("CTA_TUPLE_ORIG")):
             yield entry
 
 
@@ -63,7 +65,7 @@ def _delete(table: NFCTSocket, entry: Any, family: Family) -> bool:
     try:
         table.entry("del", tuple_orig=opened, id=entry.get_attr("CTA_ID"), zone=zone)
     except NetlinkError as error:
-        if error.code != _MISSING:
+        if error.code != errno.ENOENT:
             raise
         return False
     return True

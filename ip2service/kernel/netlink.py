@@ -23,6 +23,7 @@ _REMEDIES: Final = {
     errno.EAFNOSUPPORT: _LACKING,
     errno.EOPNOTSUPP: _LACKING,
     errno.EPROTONOSUPPORT: _LACKING,
+    errno.EEXIST: "; there is one that the kernel takes for the same: delete it, or choose another --rule-priority",
 }
 
 

@@ -1,5 +1,6 @@
 """Policy rules: those of ours that the kernel has, and what adds and deletes one."""
 
+import errno
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -10,7 +11,7 @@ from pyroute2.netlink.rtnl.fibmsg import FR_ACT_PROHIBIT, FR_ACT_TO_TBL
 
 from iam4kube.kube.addresses import canonical_address
 from iam4kube.kube.objects import Address
-from ip2service.kernel.netlink import Netlink
+from ip2service.kernel.netlink import Netlink, NetlinkRefused
 from ip2service.layout import Family
 from ip2service.policy_rules import Action, PolicyRule, priorities
 
@@ -24,7 +25,6 @@ _NOTHING_SUPPRESSED: Final = 0xFFFFFFFF
 _ATTRIBUTES: Final = frozenset(
     f"FRA_{name}" for name in ("DST", "SRC", "IIFNAME", "PRIORITY", "TABLE", "SUPPRESS_PREFIXLEN", "PROTOCOL", "PAD")
 )
-_ALREADY, _MISSING = 17, 2  # errno's EEXIST and ENOENT
 
 
 class PolicyRules:
@@ -54,18 +54,22 @@ class PolicyRules:
 
     def _add(self, rule: PolicyRule) -> None:
         with IPRoute() as route:
-            # The kernel takes a rule that only differs in its origin (FRA_PROTOCOL) for another one.
+            # The kernel's own "File exists" does not tell: for a rule of another origin (FRA_PROTOCOL) it adds a second
+            # one, and it takes "not to ..." or "from 10.0.0.0/8 to ..." for "to ...".
             if rule not in self._dump(route, rule.family):
-                _ignoring(_ALREADY, lambda: route.rule("add", **_arguments(rule)))
+                route.rule("add", **_arguments(rule))
 
     def _delete(self, rule: PolicyRule) -> None:
         with IPRoute() as route:
-            for _ in [each for each in self._dump(route, rule.family) if each == rule]:
-                _ignoring(_MISSING, lambda: route.rule("delete", **_arguments(rule)))
+            alike = [_rule_of(each, rule.family) for each in _messages(route, rule.family) if _is_alike(each, rule)]
+            if rule in alike and None in alike:
+                # The kernel deletes the first one that has what is given: a request cannot say "and no packet mark".
+                raise NetlinkRefused(f"policy rule {str(rule)!r} stays: another of its priority might go in its place")
+            for _ in range(alike.count(rule)):
+                _delete(route, rule)
 
     def _dump(self, route: IPRoute, family: Family) -> Iterator[PolicyRule]:
-        for message in list(route.get_rules(family=FAMILY_NUMBERS[family])):
-            rule = _rule_of(message, family)
+        for rule in (_rule_of(message, family) for message in _messages(route, family)):
             if rule is not None and self._is_ours(rule):
                 yield rule
 
@@ -73,11 +77,20 @@ class PolicyRules:
         return rule.priority in self._priorities and rule.destination == self._intercepted.get(rule.family)
 
 
-def _ignoring(code: int, request: Any) -> None:
+def _messages(route: IPRoute, family: Family) -> list[Any]:
+    return list(route.get_rules(family=FAMILY_NUMBERS[family]))
+
+
+def _is_alike(message: Any, rule: PolicyRule) -> bool:
+    attributes = dict(message["attrs"])
+    return (attributes.get("FRA_PRIORITY"), attributes.get("FRA_DST")) == (rule.priority, rule.destination)
+
+
+def _delete(route: IPRoute, rule: PolicyRule) -> None:
     try:
-        request()
+        route.rule("delete", **_arguments(rule))
     except NetlinkError as error:
-        if error.code != code:
+        if error.code != errno.ENOENT:  # somebody else was faster
             raise
 
 
