@@ -1,7 +1,7 @@
 """The kernel as the commands use it: its parts opened together, and closed again."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from ip2service.kernel.conntrack import ConnectionTracking
@@ -22,22 +22,16 @@ class Kernel:
     tables: Tables
     policy: PolicyRouting
     connections: Connections
-    netlink: Netlink
-    layout: Layout
+    link_names: Callable[[], Awaitable[frozenset[str]]]
+    """Those of the node. Raises `KernelError`."""
+    notices: Callable[[Callable[[], None]], AbstractAsyncContextManager[object]]
+    """Calls back when rules of ours have changed, by whomever, while it is entered. Raises `KernelError`."""
 
     async def snapshot(self) -> Snapshot:
         """What there is of ours, or at least of our tables' names. Raises `KernelError`."""
         read = {name: await self.tables.read(name) for name in (GUARD_TABLE, ROUTING_TABLE)}
         present = {name: table for name, table in read.items() if table is not None}
         return Snapshot(tables=present, policy=await self.policy.read())
-
-    async def link_names(self) -> frozenset[str]:
-        """The node's links. Raises `KernelError`."""
-        return await link_names(self.netlink)
-
-    def notices(self, on_change: Callable[[], None]) -> Notifications:
-        """Calls back when rules of ours have changed, by whomever, while it is entered."""
-        return Notifications(self.netlink, intercepted=self.layout.intercepted.values(), on_change=on_change)
 
 
 @asynccontextmanager
@@ -48,6 +42,8 @@ async def open_kernel(layout: Layout, *, rule_priority: int) -> AsyncIterator[Ke
             tables=tables,
             policy=PolicyRules(netlink, intercepted=layout.intercepted, priority=rule_priority),
             connections=ConnectionTracking(netlink),
-            netlink=netlink,
-            layout=layout,
+            link_names=lambda: link_names(netlink),
+            notices=lambda on_change: Notifications(
+                netlink, intercepted=layout.intercepted.values(), on_change=on_change
+            ),
         )
