@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 import time
 from collections.abc import Mapping
 
@@ -26,6 +25,7 @@ from ip2service.ruleset import (
     wanted_elements,
 )
 from tests.support.capabilities import drop_net_admin
+from tests.support.other_program import big_table, write_rules
 from tests.support.router_contents import CLUSTER_IPS, LAYOUTS, endpoints
 
 pytestmark = pytest.mark.netns
@@ -47,12 +47,6 @@ def full(layout: Layout, *, servers: int = 3) -> Contents:
             for family in layout.intercepted
         }
     )
-
-
-def load(namespace: Namespace, text: str) -> None:
-    """What another program writes."""
-    command = namespace.command("nft", "-f", "-")
-    subprocess.run(command, input=text, text=True, check=True, timeout=30)
 
 
 async def elements(tables: NfTables) -> Mapping[str, Mapping[str, str]]:
@@ -205,10 +199,7 @@ async def test_a_big_neighbour_costs_milliseconds(namespace: Namespace, tables: 
 
     Listing that table takes about a second. The bound is generous: a shared machine may be slow by ten times.
     """
-    keys = ", ".join(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255} : drop" for number in range(100_000))
-    chains = "".join(f"\tchain service-{number} {{\n\t\tip daddr 10.0.0.1 counter\n\t}}\n" for number in range(4000))
-    neighbour = f"\tmap services {{\n\t\ttype ipv4_addr : verdict\n\t\telements = {{ {keys} }}\n\t}}\n{chains}"
-    load(namespace, f"table ip kube-proxy {{\n{neighbour}}}\n")
+    write_rules(namespace, big_table(elements=100_000, chains=4000))
     layout = Layout(mode=Mode.ENDPOINTS)
     few, many = (wanted_elements(layout, full(layout, servers=servers)) for servers in (1, 7))
     await install(tables, layout, full(layout, servers=1))
