@@ -68,6 +68,12 @@ class RealProxy:
         """What it has written so far."""
         return (self._folder / "kube-proxy.log").read_text(errors="replace")
 
+    @property
+    def pid(self) -> int:
+        """The process' id."""
+        assert self._process is not None, "it does not run"
+        return self._process.pid
+
     async def start(self) -> None:
         """Start it and wait for its rules. Raises `RuntimeError` with its log's end, `TimeoutError`."""
         with (self._folder / "kube-proxy.log").open("ab") as log:
