@@ -6,6 +6,7 @@ is everyone after it until the call does come back. The thread is a daemon: it c
 """
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -47,19 +48,20 @@ class KernelThread:
         try:
             await self.call(first)
         except BaseException:
-            self._calls.put_nowait(None)
+            self._end()
             raise
 
     async def stop(self, last: Callable[[], None]) -> None:
         """Run a last function, which lets go of what the first one made, and end the thread.
 
-        A thread that is stuck is left behind.
+        A thread that is stuck is left behind, and ends when its call comes back.
         """
         try:
             await self.call(last)
         except KernelStuck:
             return
-        self._calls.put_nowait(None)
+        finally:
+            self._end()
         self._thread.join()  # it has nothing more to do: microseconds
 
     async def call(self, function: Callable[[], Result]) -> Result:
@@ -82,6 +84,10 @@ class KernelThread:
                 raise  # the function's own
             self._stuck = future
             raise KernelStuck(f"{self._name}: no answer from the kernel for {self._deadline:g} s") from None
+
+    def _end(self) -> None:
+        with contextlib.suppress(queue.Full):  # stuck, with a hundred calls behind: it ends with the process
+            self._calls.put_nowait(None)
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
