@@ -65,6 +65,7 @@ async def open_router(
             kernel = await stack.enter_async_context(opening)
         router = Router(settings, kernel=kernel, client=client, now=now, registry=registry)
         router.admin.bind()
+        stack.push_async_callback(router.admin.stop, 0.0)
         with kernel_mistakes():
             await stack.enter_async_context(kernel.notices(router.reconciler.notice))
             await router.reconciler.prepare()
