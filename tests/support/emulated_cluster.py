@@ -101,7 +101,7 @@ class EmulatedCluster:
                 ],
             )
             try:
-                self.api.update(obj)
+                self.api.patch("endpointslices", _slice_name(name, version), obj, namespace=self.namespace)
             except ApiError as error:
                 if error.code != 404:
                     raise

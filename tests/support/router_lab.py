@@ -14,11 +14,13 @@ from typing import Self
 
 from ip2service.layout import Mode
 from tests.support.emulated_cluster import CLUSTER_IPS, EmulatedCluster
-from tests.support.node_lab import LabHost, LabServer, NodeLab
+from tests.support.node_lab import REAL, LabHost, LabServer, NodeLab
 from tests.support.node_lab_cluster import Endpoint
-from tests.support.node_lab_probes import Outcome
-from tests.support.router_process import ROUTER_PORT, SERVICE, RouterProcess
+from tests.support.node_lab_probes import Outcome, Result
+from tests.support.router_process import ROUTER_PORT, SERVICE, RouterProcess, eventually
 from tests.support.ruled_lab import RuledLab
+
+_TRIES = 5
 
 
 class RouterLab:
@@ -85,9 +87,39 @@ class RouterLab:
         """Run one nftables transaction in the node, as any other program could."""
         await self._ruled.load(text)
 
-    async def connect(self, address: str, pod: LabHost | None = None) -> Outcome:
-        """What a pod gets at the metadata service's address."""
-        return await (pod or self.lab.pod("a")).connect(address, 80)
+    async def remove_policy_rules(self) -> None:
+        """Take the second guard away, which `nft flush ruleset` leaves."""
+        for version in "-4", "-6":
+            for priority in "91", "90":
+                await self.lab.node.command("ip", version, "rule", "delete", "pref", priority)
+
+    async def connect(self, address: str, *, timeout: float = 2.0) -> Outcome:
+        """What a pod gets at the metadata service's address. Never the real one's answer."""
+        outcome = await self.lab.pod("a").connect(address, 80, timeout=timeout)
+        assert outcome.by != REAL
+        return outcome
+
+    async def until_answered(self, address: str, *, by: str) -> None:
+        """Wait until a pod's new connections are answered by this server. Raises `TimeoutError`."""
+
+        async def answered() -> bool:
+            return (await self.connect(address)).by == by
+
+        await eventually(answered)
+
+    async def until_refused(self, address: str) -> None:
+        """Wait until a pod's new connections are refused. Raises `TimeoutError`."""
+
+        async def refused() -> bool:
+            return (await self.connect(address)).result is Result.REFUSED
+
+        await eventually(refused)
+
+    async def quickest_refusal(self, address: str) -> float:
+        """Seconds of the quickest of a few refusals: the machine may be busy, the kernel is not."""
+        outcomes = [await self.connect(address) for _ in range(_TRIES)]
+        assert [outcome.result for outcome in outcomes] == [Result.REFUSED] * _TRIES
+        return min(outcome.seconds for outcome in outcomes)
 
 
 def endpoints_of(
