@@ -108,9 +108,11 @@ def _port_problem(service: Service, reference: ServiceReference, layout: Layout)
 
 
 def _address_problem(service: Service, reference: ServiceReference, layout: Layout, family: Family) -> Problem | None:
-    if layout.mode is Mode.ENDPOINTS or cluster_ip(service, family) is not None:
+    if cluster_ip(service, family) is not None:
         return None
     if service.headless:
+        if layout.mode is Mode.ENDPOINTS:
+            return None
         return Problem(
             ProblemKind.HEADLESS,
             f"{reference} is headless: create it anew without `clusterIP: None`, or route with --mode=endpoints",

@@ -176,9 +176,10 @@ def test_each_family_for_itself() -> None:
     assert ipv6.addresses_in_slices == {"fd00::1"}
 
 
-def test_one_family_without_an_address_is_not_all_broken() -> None:
-    """Most clusters have IPv4 only: the other family's address is refused, and that is said."""
-    found = watched(a_service(), endpoint("10.1.0.1"))
+@pytest.mark.parametrize("mode", Mode)
+def test_one_family_without_an_address_is_not_all_broken(mode: Mode) -> None:
+    """Most clusters have IPv4 only: the other family's address is refused, and that is said; nobody waits for it."""
+    found = watched(a_service(), endpoint("10.1.0.1"), layout=Layout(mode=mode))
     assert kinds(found) == [ProblemKind.NO_CLUSTER_IP]
     assert found.view.broken is None
     assert "fd00:ec2::254 is refused to pods" in found.view.problems[0].text
