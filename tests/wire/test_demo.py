@@ -12,14 +12,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from iam4kube.sandbox.demo import run_demo
+from iam4kube.sandbox.demo.plain import run_demo
 from iam4kube.sandbox.demo.cast import CART, ORDERS
 from iam4kube.sandbox.demo.scenes import SCENES, each_pod_gets_its_own_role
 from iam4kube.sandbox.demo.stage import Stage
 from iam4kube.sandbox.kubernetes import objects
 
 KEEP_RUNNING = """
-from iam4kube.sandbox.demo import run_demo
+from iam4kube.sandbox.demo.plain import run_demo
 raise SystemExit(run_demo(keep_running=True, scenes=()))
 """
 

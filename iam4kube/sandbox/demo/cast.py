@@ -33,6 +33,13 @@ class Workload:
         return f"arn:aws:sts::{account}:assumed-role/{role.rpartition('/')[2]}/{self.session_name}"
 
 
+NODE_ROLE = "worker-node"
+NODE_ROLE_ARN = f"arn:aws:iam::{SHOP_ACCOUNT}:role/{NODE_ROLE}"
+NODE_INSTANCE = "i-0fedcba9876543210"
+NODE_SESSION_ARN = f"arn:aws:sts::{SHOP_ACCOUNT}:assumed-role/{NODE_ROLE}/{NODE_INSTANCE}"
+"""Who the worker node is to AWS: the instance's role, and what EC2 calls its sessions."""
+
+
 def _role(account: str, name: str) -> str:
     return f"arn:aws:iam::{account}:role/pods/{name}"
 
@@ -51,6 +58,9 @@ SEARCH = Workload(namespace="shop", name="search", address="127.64.0.4", role_ar
 WEBSITE = Workload(namespace="shop", name="website", address="127.64.0.5")
 REPORTS = Workload(namespace="finance", name="reports", address="127.64.1.2", role_arn=_role(SHOP_ACCOUNT, "orders"))
 """Names a role of the shop, whose trust policy asks for the session name of `ORDERS`."""
+
+NODE_AGENT = Workload(namespace="kube-system", name="node-agent", address="10.0.0.2")
+"""A process of the node, such as a hostNetwork pod's: it has the node's address, and is to get the node's role."""
 
 ANNOTATED_WEBSITE = replace(WEBSITE, role_arn=_role(SHOP_ACCOUNT, "website"))
 """What a person may make of `WEBSITE` afterwards."""

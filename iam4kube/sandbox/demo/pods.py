@@ -49,6 +49,11 @@ class Pod:
     def __str__(self) -> str:
         return str(self.workload)
 
+    @property
+    def process_id(self) -> int:
+        """For `nsenter`."""
+        return self._process.pid
+
     async def ask(self, question: str) -> Answer:
         """Ask one question of `pod_program`. Raises `Unexpected` when no answer comes."""
         asked = await self.begin(question)

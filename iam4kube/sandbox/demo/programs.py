@@ -53,6 +53,11 @@ class Program:
             raise NotReady(f"{name} ended; its last words:\n{program.last_words}")
         return program
 
+    @property
+    def process_id(self) -> int:
+        """For `nsenter`."""
+        return self._process.pid
+
     def port(self, listener: str) -> int:
         """Where one of its listeners is: of a replica metadata, admin or debug; of the router admin."""
         return self._ports[listener]
