@@ -87,31 +87,34 @@ def _routing(table: TableState | None, layout: Layout) -> Iterator[Finding]:
         yield _foreign("routing", ROUTING_TABLE)
         return
     yield from _structure("routing", ROUTING_TABLE, routing_table(layout), table)
-    routes = {family: _frontend(table.elements, family) for family in layout.intercepted}
-    for family, frontend in routes.items():
-        yield _route(table.elements, layout, family, frontend, alone=not any(routes.values()))
+    for family in layout.intercepted:
+        yield _route(table.elements, layout, family)
     exempt = sum(len(_keys(table.elements, f"exempt{family.value}")) for family in layout.intercepted)
     if exempt:
         yield Finding(Level.NOTE, "exempt", f"addresses of server pods that reach the real metadata service: {exempt}")
 
 
-def _route(elements: Elements, layout: Layout, family: Family, frontend: str, *, alone: bool) -> Finding:
-    """`alone`: no family leads anywhere. A cluster of one family is the rule, so one that does not is no trouble."""
+def _route(elements: Elements, layout: Layout, family: Family) -> Finding:
     about, address = f"IPv{family.value}", f"{layout.intercepted[family]} port {layout.intercepted_port}"
+    frontend = next(iter(_keys(elements, f"open{family.value}").values()), "")
+    # A cluster of one family is the rule: that the other one leads nowhere is no trouble.
+    spare = any(_keys(elements, f"opening{other.value}") for other in layout.intercepted if other is not family)
     if not frontend:
         text = f"{address} leads nowhere and is refused to pods: the Service has no {about} address, or is not there"
-        return Finding(Level.BAD if alone else Level.NOTE, about, text)
+        return Finding(Level.NOTE if spare else Level.BAD, about, text)
     endpoints = len(set(_keys(elements, f"endpoints{family.value}").values()))
     chosen = f" (servers chosen here: {endpoints})" if layout.mode is Mode.ENDPOINTS else ""
     where = f"{address} leads to {frontend} port {layout.router_port}{chosen}"
     if _keys(elements, f"opening{family.value}"):
         return Finding(Level.GOOD, about, f"{where}; new connections are let in")
-    return Finding(Level.BAD, about, f"{where}, but no server is ready: new connections are refused")
+    # A cluster IP of the family says that the cluster has it; a stand-in says nothing.
+    level = Level.NOTE if spare and layout.mode is Mode.ENDPOINTS else Level.BAD
+    return Finding(level, about, f"{where}, but no server is ready: new connections are refused")
 
 
 def _structure(about: str, name: str, wanted: str, table: TableState) -> Iterator[Finding]:
     for drift in structure_drift(name, wanted, table.structure):
-        text = f"differs from what these settings make, or somebody has changed it: {drift.detail}"
+        text = f"differs from what these settings make (are they the router's?), or was changed: {drift.detail}"
         yield Finding(Level.BAD, about, text)
 
 
@@ -122,10 +125,6 @@ def _is_ours(name: str, table: TableState) -> bool:
 def _foreign(about: str, name: str) -> Finding:
     text = f"table inet {name} belongs to somebody else; look at it with `nft list table inet {name}`"
     return Finding(Level.BAD, about, text)
-
-
-def _frontend(elements: Elements, family: Family) -> str:
-    return next(iter(_keys(elements, f"open{family.value}").values()), "")
 
 
 def _keys(elements: Elements, name: str) -> Mapping[str, str]:

@@ -32,6 +32,7 @@ class KernelInMemory:
     rules: set[PolicyRule] = field(default_factory=set)
     links: frozenset[str] = frozenset({"lo"})
     applied: list[str] = field(default_factory=list)
+    deleted: list[PolicyRule] = field(default_factory=list)
 
     async def apply(self, text: str, /) -> None:
         self._check()
@@ -88,6 +89,7 @@ class _Policy:
         self.memory.rules.add(rule)
 
     async def delete(self, rule: PolicyRule, /) -> None:
+        self.memory.deleted.append(rule)
         self.memory.rules.discard(rule)
 
 

@@ -107,6 +107,19 @@ async def test_endpoints_mode_says_how_many_servers_there_are() -> None:
     assert "(servers chosen here: 3)" in text
 
 
+async def test_endpoints_mode_on_one_family_is_no_trouble() -> None:
+    """The other family has a stand-in, too, and nobody behind it."""
+    routes = {family: Route(frontend=STAND_IN[family], gate=family is Family.IPV4) for family in Family}
+    assert bad(await said(kernel(Contents(routes=routes), layout=Layout(mode=Mode.ENDPOINTS)))) == []
+
+
+async def test_a_closed_gate_of_a_cluster_ip_is_bad_beside_an_open_one() -> None:
+    """The Service has the family, and its pods ask."""
+    routes = {family: Route(frontend=CLUSTER_IP, gate=family is Family.IPV4) for family in Family}
+    [line] = bad(await said(kernel(Contents(routes=routes))))
+    assert line.startswith("IPv6: ")
+
+
 async def test_exempt_pods_are_counted() -> None:
     """They are the way around the rules that there is."""
     route = Route(frontend=CLUSTER_IP, gate=True, exempt=frozenset({Address("10.0.0.1"), Address("10.0.0.2")}))
