@@ -98,17 +98,19 @@ def _route(elements: Elements, layout: Layout, family: Family) -> Finding:
     about, address = f"IPv{family.value}", f"{layout.intercepted[family]} port {layout.intercepted_port}"
     frontend = next(iter(_keys(elements, f"open{family.value}").values()), "")
     # A cluster of one family is the rule: that the other one leads nowhere is no trouble.
-    spare = any(_keys(elements, f"opening{other.value}") for other in layout.intercepted if other is not family)
+    others = [other.value for other in layout.intercepted if other is not family]
+    another_leads = any(_keys(elements, f"open{number}") for number in others)
+    another_is_open = any(_keys(elements, f"opening{number}") for number in others)
     if not frontend:
         text = f"{address} leads nowhere and is refused to pods: the Service has no {about} address, or is not there"
-        return Finding(Level.NOTE if spare else Level.BAD, about, text)
+        return Finding(Level.NOTE if another_leads else Level.BAD, about, text)
     endpoints = len(set(_keys(elements, f"endpoints{family.value}").values()))
     chosen = f" (servers chosen here: {endpoints})" if layout.mode is Mode.ENDPOINTS else ""
     where = f"{address} leads to {frontend} port {layout.router_port}{chosen}"
     if _keys(elements, f"opening{family.value}"):
         return Finding(Level.GOOD, about, f"{where}; new connections are let in")
     # A cluster IP of the family says that the cluster has it; a stand-in says nothing.
-    level = Level.NOTE if spare and layout.mode is Mode.ENDPOINTS else Level.BAD
+    level = Level.NOTE if another_is_open and layout.mode is Mode.ENDPOINTS else Level.BAD
     return Finding(level, about, f"{where}, but no server is ready: new connections are refused")
 
 
