@@ -47,7 +47,9 @@ class BypassWatch:
             now=asyncio.get_running_loop().time(),
         )
         self._suspected(bool(sign))
-        if sign != self._sign:
+        # The first one stays until there is none: the number of packets in the sentence goes on growing, and each
+        # new sentence would be another event on the node.
+        if bool(sign) != bool(self._sign):
             self._log(sign)
             self._sign = sign
 
@@ -61,8 +63,8 @@ class BypassWatch:
             await asyncio.sleep(PERIOD)
 
     def _log(self, sign: str) -> None:
-        if not sign:
-            logger.info("Signs of a bypass are gone")
-        elif not self._sign:  # once: the number of packets in the sentence goes on growing
+        if sign:
             extra = {"sign": sign, "accepted": self._accepted}
             logger.warning("The network seems to lead pods' packets past the rules", extra=extra)
+        else:
+            logger.info("Signs of a bypass are gone")
