@@ -49,7 +49,9 @@ class RouterLab:
     ) -> None:
         await self._stack.aclose()
 
-    def router(self, *flags: str, wrapper: Sequence[str] = ()) -> RouterProcess:
+    def router(
+        self, *flags: str, wrapper: Sequence[str] = (), environ: Mapping[str, str] | None = None
+    ) -> RouterProcess:
         """A router of this mode; it runs from `async with` on."""
         return RouterProcess(
             self.lab,
@@ -59,6 +61,7 @@ class RouterLab:
             node=self.node,
             namespace=self.cluster.namespace,
             wrapper=wrapper,
+            environ=environ,
         )
 
     async def serve(self, *servers: LabServer) -> None:

@@ -16,7 +16,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -53,11 +53,22 @@ class RouterProcess:
     """`ip2service run`. Use it with `async with`; killed at the end, if it still runs. Its rules stay in the node."""
 
     def __init__(
-        self, lab: NodeLab, *flags: str, kubeconfig: Path, node: str, namespace: str, wrapper: Sequence[str] = ()
+        self,
+        lab: NodeLab,
+        *flags: str,
+        kubeconfig: Path,
+        node: str,
+        namespace: str,
+        wrapper: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
     ) -> None:
-        """`namespace` is the Service's; `wrapper` is a command line to run it under, such as setpriv's."""
+        """`namespace` is the Service's; `wrapper` is a command line to run it under, such as setpriv's.
+
+        `environ` is added to its environment.
+        """
         self._host = lab.node
         self._wrapper = wrapper
+        self._environ = environ or {}
         self._flags = (
             f"--kubeconfig={kubeconfig}",
             f"--node-name={node}",
@@ -95,7 +106,7 @@ class RouterProcess:
         self.log, self.output = [], []
         self._process = await asyncio.create_subprocess_exec(
             *self._host.namespace.command(*self._wrapper, sys.executable, "-m", "ip2service", "run", *self._flags),
-            env=environment(),
+            env={**environment(), **self._environ},
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             limit=1 << 20,

@@ -1,0 +1,243 @@
+"""The running router's start and end, on the real kernel: what holds before, between and after."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from iam4kube.sandbox.network import METADATA_ADDRESSES, METADATA_IPV4
+from ip2service.kernel.nft import NfTables
+from ip2service.kernel_protocols import Snapshot
+from ip2service.layout import SLOTS, Family, Layout, Mode
+from ip2service.ruleset import GUARD_TABLE, ROUTING_TABLE, guard_table, routing_table
+from tests.support.node_lab import REAL, NodeLab
+from tests.support.node_lab_attempts import attempting
+from tests.support.node_lab_probes import Result
+from tests.support.router_lab import RouterLab
+from tests.support.router_process import eventually
+
+pytestmark = pytest.mark.netns
+
+KILLS = 8
+START_SECONDS = 1.0
+"""From a process' start to its being ready, or nearly: it is killed at any moment of it."""
+TAINT = {"key": "ip2service.iam4kube/not-ready", "effect": "NoSchedule"}
+OTHER_TAINT = {"key": "example.com/gpu", "effect": "NoSchedule", "value": "a100"}
+CILIUM_LINKS = ("ip", "link", "add", "cilium_host", "type", "veth", "peer", "name", "cilium_net")
+SERVER_PACKAGES = ["aiolimiter", "boto3", "botocore", "fastapi", "moto", "starlette"]
+
+
+async def test_r21_before_the_first_list_everything_is_refused(routed: RouterLab) -> None:
+    """With the API server down at start the guards are there all the same, and stay when the router is killed."""
+    await routed.serve(routed.lab.server("one"))
+    await routed.cluster.api.stop()
+    async with routed.router() as router:
+        await router.until_logged("Guards are in place")
+        await assert_refused(routed)
+        await router.until_logged("Listening")
+        status, text = await router.ask("/readyz")
+        assert status == 503
+        assert [line.partition(":")[0] for line in text.splitlines()] == ["services", "endpointslices"]
+        assert await router.metric("ip2service_ready") == 0
+        await router.kill()
+        await assert_refused(routed)
+        await routed.cluster.api.start()
+        await router.start()
+        await router.until_ready()
+        await routed.until_answered(METADATA_IPV4, by="one")
+
+
+async def assert_refused(routed: RouterLab) -> None:
+    """Pods get nothing, and the node gets everything."""
+    for address in METADATA_ADDRESSES:
+        assert (await routed.connect(address)).result is Result.REFUSED
+        assert (await routed.lab.node.connect(address, 80)).by == REAL
+
+
+async def test_r21_the_rules_stay_when_the_router_is_killed(routed: RouterLab) -> None:
+    """Kept and new connections go on without it, nothing gets through, and the next one finds nothing to mend."""
+    await routed.serve(routed.lab.server("one"))
+    async with routed.router() as router:
+        await router.until_ready()
+        with closing(await routed.lab.pod("a").keep(METADATA_IPV4, 80)) as kept:
+            assert (await kept.ask()).by == "one"
+            await router.kill()
+            for address in METADATA_ADDRESSES:
+                assert (await routed.connect(address)).by == "one"
+            await router.start()
+            await router.until_ready()
+            assert (await kept.ask()).by == "one"
+        assert not router.logged("Rules differed from what was installed; repaired")
+    assert not await arrivals_of_pods(routed.lab)
+
+
+async def test_sigterm_ends_it_at_once_and_leaves_the_rules(routed: RouterLab) -> None:
+    """Exit code 0 in under 2 s; kept and new connections do not notice; the log says how to remove the rules."""
+    await routed.serve(routed.lab.server("one"))
+    async with routed.router() as router:
+        await router.until_ready()
+        with closing(await routed.lab.pod("a").keep(METADATA_IPV4, 80)) as kept:
+            assert (await kept.ask()).by == "one"
+            began = asyncio.get_running_loop().time()
+            assert await router.terminate() == 0
+            assert asyncio.get_running_loop().time() - began < 2
+            assert (await kept.ask()).by == "one"
+            assert (await routed.connect(METADATA_IPV4)).by == "one"
+        assert "ip2service uninstall" in router.logged("Stopped; the rules stay in place")[0]["hint"]
+
+
+async def test_r20_a_router_killed_at_any_moment_leaves_no_partial_state(routed: RouterLab) -> None:
+    """Killed again and again while endpoints change: the kernel has the whole of some state, nothing gets through."""
+    lab, ones = routed.lab, (routed.lab.server("one"), routed.lab.server("two"))
+    chance = random.Random(20)
+    await routed.serve(ones[0])
+    async with routed.router() as router:
+        await router.until_ready()
+        async with flapping(routed), attempting(lab.pod("a"), METADATA_IPV4, 80, at_once=2) as attempts:
+            for _ in range(KILLS):
+                await asyncio.sleep(chance.uniform(0, START_SECONDS))  # the moment at which it is killed
+                await router.kill()
+                assert_whole(await snapshot(lab), routed.mode)
+                await router.start()
+        assert set(attempts.answers) <= {"one", "two"}
+        await router.until_ready()
+        await routed.change(ones[1])
+        await routed.until_answered(METADATA_IPV4, by="two")
+        assert await router.metric("ip2service_reconciliation_failures_total") == 0
+    assert not await arrivals_of_pods(lab)
+
+
+@asynccontextmanager
+async def flapping(routed: RouterLab) -> AsyncIterator[None]:
+    """Endpoints come and go until the block ends."""
+    one, two = routed.lab.server("one"), routed.lab.server("two")
+
+    async def flap() -> None:
+        while True:
+            for servers in (one,), (), (one, two), (two,):
+                await routed.change(*servers)
+                await asyncio.sleep(0.02)
+
+    task = asyncio.create_task(flap())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def snapshot(lab: NodeLab) -> Snapshot:
+    """What the node's kernel has of the router's tables."""
+    async with NfTables(enter=lab.node.namespace.enter) as tables:
+        read = {name: await tables.read(name) for name in (GUARD_TABLE, ROUTING_TABLE)}
+    return Snapshot(tables={name: table for name, table in read.items() if table is not None}, policy=frozenset())
+
+
+def assert_whole(found: Snapshot, mode: Mode) -> None:
+    """Both tables as they were written, and maps that fit together."""
+    layout = Layout(mode=mode)
+    assert found.tables[GUARD_TABLE].structure == guard_table(layout)
+    assert found.tables[ROUTING_TABLE].structure == routing_table(layout)
+    for family in Family:
+        opening, established, frontends = (
+            found.elements[f"{ROUTING_TABLE} {name}{family.value}"] for name in ("opening", "open", "frontends")
+        )
+        assert opening.items() <= established.items()
+        assert {f"{frontend} . {layout.router_port}" for frontend in established.values()} <= frontends.keys()
+        if mode is Mode.ENDPOINTS:
+            assert len(found.elements[f"{ROUTING_TABLE} endpoints{family.value}"]) == (SLOTS if opening else 0)
+
+
+async def arrivals_of_pods(lab: NodeLab) -> set[str]:
+    """Whose packets came to the real service, the node's own left out."""
+    return set(await lab.arrivals()) - {lab.node.ipv4, lab.node.ipv6}
+
+
+async def test_routing_goes_on_without_the_api_server(routed: RouterLab) -> None:
+    """It stays ready, connects pods, repairs what is changed; and hears of everything when it is back."""
+    one, two = routed.lab.server("one"), routed.lab.server("two")
+    await routed.serve(one)
+    async with routed.router() as router:
+        await router.until_ready()
+        await routed.cluster.api.stop()
+        await routed.load("delete table inet ip2service")
+        await routed.until_answered(METADATA_IPV4, by="one")
+        assert (await router.ask("/readyz")).status == 200
+        await routed.change(two)
+        await routed.cluster.api.start()
+        for address in METADATA_ADDRESSES:
+            await routed.until_answered(address, by="two")
+        assert not router.logged("Not ready", level="WARNING")
+
+
+async def test_a_plugin_that_leads_packets_past_the_rules_makes_it_unready(routed_to_endpoints: RouterLab) -> None:
+    """One line says which link, whose, and what to do; with --accept-bypass it is ready, and counts it still."""
+    routed = routed_to_endpoints
+    await routed.serve(routed.lab.server("one"))
+    await routed.lab.node.command(*CILIUM_LINKS)
+    async with routed.router() as router:
+        line = await router.until_logged("The network seems to lead pods' packets past the rules", accepted=False)
+        assert "cilium_host" in line["sign"]
+        status, text = await router.ask("/readyz")
+        lines = [line for line in text.splitlines() if line.startswith("bypass: ")]
+        assert (status, len(lines)) == (503, 1)
+        assert "--accept-bypass" in lines[0]
+        assert not router.logged("Ready")
+    async with routed.router("--accept-bypass") as router:
+        await router.until_ready()
+        await router.until_metric("ip2service_bypass_suspected", 1)
+
+
+@pytest.fixture
+async def tainted(lab: NodeLab, tmp_path: Path) -> AsyncIterator[RouterLab]:
+    """The laboratory in endpoints mode, whose Node has the startup taint and another."""
+    async with RouterLab(lab, Mode.ENDPOINTS, folder=tmp_path, taints=[TAINT, OTHER_TAINT]) as routed:
+        yield routed
+
+
+async def test_the_startup_taint_goes_when_the_router_is_ready(tainted: RouterLab) -> None:
+    """Not before, and no other taint with it."""
+    await tainted.serve(tainted.lab.server("one"))
+    await tainted.lab.node.command(*CILIUM_LINKS)
+    async with tainted.router(f"--remove-startup-taint={TAINT['key']}") as router:
+        await router.until_logged("The network seems to lead pods' packets past the rules")
+        assert taints_of(tainted) == [TAINT, OTHER_TAINT]
+    await tainted.lab.node.command("ip", "link", "delete", "cilium_host")
+    async with tainted.router(f"--remove-startup-taint={TAINT['key']}") as router:
+        await router.until_logged("Startup taint removed", taint=TAINT["key"])
+        assert router.logged("Ready")
+    assert taints_of(tainted) == [OTHER_TAINT]
+
+
+async def test_nodes_are_never_written_without_a_startup_taint(tainted: RouterLab) -> None:
+    """The permission to patch nodes is given only where it is needed."""
+    await tainted.serve(tainted.lab.server("one"))
+    async with tainted.router() as router:
+        await router.until_ready()
+        await eventually(lambda: asked_for_node(tainted))
+    assert taints_of(tainted) == [TAINT, OTHER_TAINT]
+    assert {answered.request.verb for answered in tainted.cluster.api.requests} <= {"get", "list", "watch", "create"}
+
+
+def taints_of(routed: RouterLab) -> object:
+    """The Node's taints."""
+    return routed.cluster.api.get("nodes", routed.node)["spec"]["taints"]
+
+
+async def asked_for_node(routed: RouterLab) -> bool:
+    """Whether the router has read its Node."""
+    return routed.cluster.api.count("get", "nodes") > 0
+
+
+async def test_the_router_needs_neither_boto3_nor_fastapi(routed_to_endpoints: RouterLab, tmp_path: Path) -> None:
+    """Its image has none of the credential server's packages: where importing them fails it routes all the same."""
+    routed = routed_to_endpoints
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules |= dict.fromkeys({SERVER_PACKAGES})\n")
+    await routed.serve(routed.lab.server("one"))
+    async with routed.router(environ={"PYTHONPATH": str(tmp_path)}) as router:
+        await router.until_ready()
+        assert (await routed.connect(METADATA_IPV4)).by == "one"
+        assert await router.metric("ip2service_ready") == 1
