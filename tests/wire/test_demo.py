@@ -3,49 +3,24 @@
 import asyncio
 import re
 import signal
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
-from iam4kube.sandbox.demo.plain import run_demo
+from iam4kube.cli import main
 from iam4kube.sandbox.demo.cast import CART, ORDERS
+from iam4kube.sandbox.demo.plain import run_demo
 from iam4kube.sandbox.demo.scenes import SCENES, each_pod_gets_its_own_role
 from iam4kube.sandbox.demo.stage import Stage
 from iam4kube.sandbox.kubernetes import objects
+from tests.support.demo_process import read_until, running
 
 KEEP_RUNNING = """
 from iam4kube.sandbox.demo.plain import run_demo
 raise SystemExit(run_demo(keep_running=True, scenes=()))
 """
-
-
-@asynccontextmanager
-async def running(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A Python process whose output is piped; killed at the end if it still runs."""
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def read_until(process: asyncio.subprocess.Process, words: str) -> str:
-    """What the process writes, up to the line with these words."""
-    assert process.stdout is not None
-    text = ""
-    async with asyncio.timeout(30):
-        while words not in text:
-            line = (await process.stdout.readline()).decode()
-            assert line, f"the output ends before {words!r}:\n{text}"
-            text += line
-    return text
 
 
 def fetch(url: str) -> str:
@@ -135,3 +110,29 @@ async def test_a_demo_that_is_terminated_takes_its_server_along() -> None:
     assert demo.returncode == 128 + signal.SIGTERM
     with pytest.raises(urllib.error.URLError, match="refused"):
         await asyncio.to_thread(fetch, server)
+
+
+@pytest.mark.parametrize(
+    ("lookup", "says"),
+    [
+        (
+            "iam4kube.sandbox.demo.machine.find_spec",
+            "needs the package 'nftables'; install the router with `pip install 'iam4kube[router]'`",
+        ),
+        ("shutil.which", "the program nsenter is missing (install Debian's util-linux)"),
+    ],
+)
+def test_what_the_router_needs_is_asked_for_in_one_line(
+    lookup: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without it the demo with the router ends with 2, before it has touched anything."""
+
+    def touch() -> None:
+        pytest.fail("the process was moved into another network")
+
+    monkeypatch.setattr("iam4kube.sandbox.demo.machine.isolate", touch)
+    monkeypatch.setattr(lookup, lambda _name: None)
+    assert main(["demo", "--with-router"]) == 2
+    output = capsys.readouterr()
+    assert (output.out, output.err.count("\n")) == ("", 1)
+    assert says in output.err

@@ -12,9 +12,8 @@ import asyncio
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-
-import boto3
 
 from iam4kube.runtime.clock import utc_now
 from iam4kube.sandbox.demo.base_stage import BaseStage
@@ -39,6 +38,8 @@ CHECK = (*_ROUTER, "check", _MODE)
 """What the node does with metadata traffic: to be run on the node."""
 
 _ROUTED_SECONDS = 5.0  # rules follow an endpoint's change within milliseconds; each look at them takes 0.3 s
+_NODE_CREDENTIALS_LAST = timedelta(hours=6)  # as EC2's do
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 _ROUTED, _SOMETHING_MISSING = 0, 1  # exit codes of `ip2service check`
 
 
@@ -58,7 +59,7 @@ class RoutedStage(BaseStage):
         await super().prepare()
         self._home.mkdir()
         self.network = self._running.enter_context(NodeNetwork())
-        self.metadata = InstanceMetadata(NODE_ROLE, await asyncio.to_thread(self._node_credentials))
+        self.metadata = InstanceMetadata(NODE_ROLE, self._node_credentials())
         await self._running.enter_async_context(self.metadata.run(self.network.upstream))
         await self._relay(self._running, self.node.namespace, self.kubernetes.port, self.sts.port)
         self.kubernetes.create(objects.node(_NODE_NAME, addresses=[self.node.ipv4]))
@@ -159,24 +160,15 @@ class RoutedStage(BaseStage):
         self.kubernetes.patch("endpointslices", _SLICE, {"endpoints": endpoints}, namespace=_SERVICE)
 
     def _node_credentials(self) -> dict[str, str]:
-        """What EC2 tells the node: credentials that STS knows as the node's, in the form of the metadata service."""
-        self.sts.trust.trust(NODE_ROLE_ARN, session_name=NODE_INSTANCE)
-        own = self.sts.credentials()
-        client = boto3.client(
-            "sts",
-            endpoint_url=self.sts.url,
-            region_name=self.sts.region,
-            aws_access_key_id=own["aws_access_key_id"],
-            aws_secret_access_key=own["aws_secret_access_key"],
-            aws_session_token=own["aws_session_token"],
-        )
-        issued = client.assume_role(RoleArn=NODE_ROLE_ARN, RoleSessionName=NODE_INSTANCE)["Credentials"]
+        """What the real metadata service tells: credentials that STS knows as the node's."""
+        credentials = self.sts.add_instance(NODE_ROLE_ARN, session_name=NODE_INSTANCE)
+        now = utc_now()
         return {
             "Code": "Success",
-            "LastUpdated": f"{utc_now():%Y-%m-%dT%H:%M:%SZ}",
+            "LastUpdated": f"{now:{_TIME}}",
             "Type": "AWS-HMAC",
-            "AccessKeyId": issued["AccessKeyId"],
-            "SecretAccessKey": issued["SecretAccessKey"],
-            "Token": issued["SessionToken"],
-            "Expiration": f"{issued['Expiration']:%Y-%m-%dT%H:%M:%SZ}",
+            "AccessKeyId": credentials["aws_access_key_id"],
+            "SecretAccessKey": credentials["aws_secret_access_key"],
+            "Token": credentials["aws_session_token"],
+            "Expiration": f"{now + _NODE_CREDENTIALS_LAST:{_TIME}}",
         }

@@ -14,6 +14,7 @@ from iam4kube.runtime.clock import Now, utc_now
 from iam4kube.sandbox.sts.errors import StsError, new_request_id
 from iam4kube.sandbox.sts.faults import Effect, Faults
 from iam4kube.sandbox.sts.service import StsService
+from iam4kube.sandbox.sts.sessions import Session, instance_session
 from iam4kube.sandbox.sts.trust import TrustPolicies
 
 _CALLS_LIMIT = 100_000
@@ -99,12 +100,13 @@ class Sts:
 
     def credentials(self) -> dict[str, str]:
         """The credentials of `SERVER_ROLE`, as boto3 takes them."""
-        instance = self._service.instance
-        return {
-            "aws_access_key_id": instance.access_key_id,
-            "aws_secret_access_key": instance.secret_access_key,
-            "aws_session_token": instance.session_token,
-        }
+        return _as_boto3(self._service.instance)
+
+    def add_instance(self, role_arn: str, *, session_name: str) -> dict[str, str]:
+        """Credentials of another instance, with this role and without end, as boto3 takes them."""
+        session = instance_session(role_arn, session_name=session_name)
+        self._service.sessions.add(session)
+        return _as_boto3(session)
 
     def environment(self) -> dict[str, str]:
         """What a process needs in its environment to call this STS as `SERVER_ROLE`."""
@@ -179,3 +181,11 @@ class Sts:
                 outcome=outcome,
             )
         )
+
+
+def _as_boto3(session: Session) -> dict[str, str]:
+    return {
+        "aws_access_key_id": session.access_key_id,
+        "aws_secret_access_key": session.secret_access_key,
+        "aws_session_token": session.session_token,
+    }
