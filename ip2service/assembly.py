@@ -1,9 +1,9 @@
 """One router: every part, made in the order in which they need each other, and connected.
 
-    Services, EndpointSlices --> backends --> reconciler --> kernel
-                  this Node -----^                ^  |          |
-                                                  |  +--> metrics, readiness --> events on the Node, startup taint
-                                                  +---- notifications
+    Services, EndpointSlices --> backends --> wishes --> reconciler --> kernel
+                  this Node -----^                       ^  |             |
+                                                         |  +--> metrics, readiness --> events, startup taint
+                                                         +------ notifications
 
 Nothing here decides anything. What runs is started by `Router.start`.
 """
@@ -21,7 +21,6 @@ from iam4kube.runtime.tasks import Supervisor
 from ip2service.admin import admin_application, admin_listener
 from ip2service.backends import Backends
 from ip2service.bypass_watch import BypassWatch
-from ip2service.desired import contents_of
 from ip2service.installed import InstalledRules
 from ip2service.kernel_access import Kernel
 from ip2service.kernel_metrics import MeasuredTables
@@ -32,6 +31,7 @@ from ip2service.readiness import Readiness
 from ip2service.reconciler import Reconciler
 from ip2service.settings import RouterSettings
 from ip2service.startup_taint import StartupTaint
+from ip2service.wishes import Wishes
 
 
 class Router:
@@ -44,7 +44,7 @@ class Router:
         self._settings = settings
         self._client = client
         self._kernel = kernel
-        self._layout = settings.routing.layout
+        self._layout = kernel.layout
         self._node_name = settings.node.node_name
         self._lag = LoopLag(registry, program=PROGRAM)
         self._metrics = RouterMetrics(registry)
@@ -53,9 +53,7 @@ class Router:
             client, metrics=kube_metrics, now=now, component=PROGRAM, instance=self._node_name
         )
         self.reconciler = self._reconciler()
-        self._backends = Backends(
-            _reference(settings), self._layout, node=self._node_name, changed=self._backends_changed
-        )
+        self._backends = Backends(_reference(settings), self._layout, node=self._node_name, changed=self._view_changed)
         self._services = Reflector(
             client,
             SERVICES,
@@ -69,6 +67,14 @@ class Router:
             self._backends.slices,
             metrics=kube_metrics,
             selection=self._backends.slice_selection,
+        )
+        self._wishes = Wishes(
+            self._layout,
+            self.reconciler,
+            view=self._backends.view,
+            age=self._slices.age,
+            exempt_servers=settings.node.exempt_servers,
+            made=self._metrics.wanted,
         )
         self._node = NodeReader(client, self._node_name, changed=self._backends.place_changed)
         self._bypass = BypassWatch(
@@ -89,6 +95,7 @@ class Router:
         tasks.start("events", self._recorder.run())
         tasks.start("watch services", self._services.run())
         tasks.start("watch endpointslices", self._slices.run())
+        tasks.start("exemptions", self._wishes.run())
         tasks.start("node", self._node.run())
         tasks.start("bypass", self._bypass.run())
         tasks.start("readiness", self.readiness.run())
@@ -97,12 +104,8 @@ class Router:
             tasks.start("startup taint", taint.run(self.readiness.until_ready))
         await self.admin.start()
 
-    def _backends_changed(self) -> None:
-        view = self._backends.view()
-        contents = contents_of(self._layout, view, exempt_servers=self._settings.node.exempt_servers)
-        known = frozenset(address for each in view.families.values() for address in each.addresses_in_slices)
-        self.reconciler.want(contents, known=known)
-        self._metrics.wanted(contents, view)
+    def _view_changed(self) -> None:
+        self._wishes.make()
 
     def _reconciler(self) -> Reconciler:
         rules = InstalledRules(

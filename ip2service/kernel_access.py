@@ -1,8 +1,11 @@
 """The kernel as the commands use it: its parts opened together, and closed again."""
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
 
 from ip2service.kernel.conntrack import ConnectionTracking
 from ip2service.kernel.links import link_names
@@ -11,14 +14,21 @@ from ip2service.kernel.nft import NfTables
 from ip2service.kernel.notifications import Notifications
 from ip2service.kernel.policy_rules import PolicyRules
 from ip2service.kernel_protocols import Connections, PolicyRouting, Snapshot, Tables
-from ip2service.layout import Layout
+from ip2service.layout import Family, Layout
 from ip2service.ruleset import GUARD_TABLE, ROUTING_TABLE
+
+logger = logging.getLogger(__name__)
+
+_IPV6: Final = Path("/proc/sys/net/ipv6")
+"""Not there where the kernel was built or booted without IPv6 (`ipv6.disable=1`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
     """What the kernel can be asked."""
 
+    layout: Layout
+    """Of the families that this kernel has."""
     tables: Tables
     policy: PolicyRouting
     connections: Connections
@@ -37,8 +47,10 @@ class Kernel:
 @asynccontextmanager
 async def open_kernel(layout: Layout, *, rule_priority: int) -> AsyncIterator[Kernel]:
     """The kernel. Changes nothing. Raises `SettingsError` where libnftables is missing, and `KernelError`."""
+    layout = within(layout, ipv6=_IPV6.exists())
     async with NfTables() as tables, Netlink() as netlink:
         yield Kernel(
+            layout=layout,
             tables=tables,
             policy=PolicyRules(netlink, intercepted=layout.intercepted, priority=rule_priority),
             connections=ConnectionTracking(netlink),
@@ -47,3 +59,14 @@ async def open_kernel(layout: Layout, *, rule_priority: int) -> AsyncIterator[Ke
                 netlink, intercepted=layout.intercepted.values(), on_change=on_change
             ),
         )
+
+
+def within(layout: Layout, *, ipv6: bool) -> Layout:
+    """The layout on a kernel with or without IPv6: without, no packet of that family exists, and no rule can."""
+    if ipv6 or list(layout.intercepted) == [Family.IPV6]:
+        return layout
+    intercepted = dict(layout.intercepted)
+    intercepted.pop(Family.IPV6, None)
+    if len(intercepted) < len(layout.intercepted):
+        logger.info("This kernel has no IPv6: there is nothing of it to route or to guard against")
+    return replace(layout, intercepted=intercepted)

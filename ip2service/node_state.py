@@ -14,5 +14,6 @@ async def inspect_node(settings: CheckSettings) -> list[Finding]:
         async with open_kernel(routing.layout, rule_priority=routing.rule_priority) as kernel:
             found = await kernel.snapshot()
             sign = link_sign(await kernel.link_names())
+            layout = kernel.layout
     accepted = settings.bypass.accept_bypass
-    return findings(found, routing.layout, rule_priority=routing.rule_priority, bypass=sign, bypass_accepted=accepted)
+    return findings(found, layout, rule_priority=routing.rule_priority, bypass=sign, bypass_accepted=accepted)

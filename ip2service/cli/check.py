@@ -16,7 +16,7 @@ _DESCRIPTION = """\
 Read the kernel's rules and say what happens to pods' requests to the metadata service on this node now. Asks neither
 the API server nor the router, and changes nothing. Needs NET_ADMIN. In the router's pod it finds its settings itself:
 
-  kubectl exec -n iam4kube ds/ip2service -- ip2service check
+  kubectl exec -n ip2service ds/ip2service -- ip2service check
 
 Exits with 0 when nothing gets through and requests are routed, with 1 when something is missing, and with 2 when it
 cannot tell."""

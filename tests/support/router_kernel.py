@@ -63,6 +63,7 @@ class KernelInMemory:
     def kernel(self) -> Kernel:
         """What the program gets."""
         return Kernel(
+            layout=self.layout,
             tables=self,
             policy=_Policy(self),
             connections=_Connections(),
