@@ -16,6 +16,7 @@ from ip2service.ruleset import GUARD_TABLE, ROUTING_TABLE, guard_table, routing_
 from tests.support.node_lab import REAL, NodeLab
 from tests.support.node_lab_attempts import attempting
 from tests.support.node_lab_probes import Result
+from tests.support.node_lab_rules import arrivals_of_pods
 from tests.support.router_lab import RouterLab
 from tests.support.router_process import eventually
 
@@ -149,11 +150,6 @@ def assert_whole(found: Snapshot, mode: Mode) -> None:
         assert {f"{frontend} . {layout.router_port}" for frontend in established.values()} <= frontends.keys()
         if mode is Mode.ENDPOINTS:
             assert len(found.elements[f"{ROUTING_TABLE} endpoints{family.value}"]) == (SLOTS if opening else 0)
-
-
-async def arrivals_of_pods(lab: NodeLab) -> set[str]:
-    """Whose packets came to the real service, the node's own left out."""
-    return set(await lab.arrivals()) - {lab.node.ipv4, lab.node.ipv6}
 
 
 async def test_routing_goes_on_without_the_api_server(routed: RouterLab) -> None:

@@ -192,7 +192,10 @@ class RouterProcess:
         """Wait until a metric has a value. Raises `TimeoutError`."""
 
         async def has_it() -> bool:
-            return await self.metric(name) == value
+            try:
+                return await self.metric(name) == value
+            except OSError:  # it does not listen yet
+                return False
 
         await eventually(has_it, seconds=seconds)
 
