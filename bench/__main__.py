@@ -1,4 +1,4 @@
-"""`python -m bench [--quick] [warm|cold|sync ...]`: measure, and print one table."""
+"""`python -m bench [--quick] [warm|cold|sync|router ...]`: measure, and print one table."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import cold, warm
+from bench import cold, router, warm
 from bench.cluster import Cluster
 from bench.figures import Figure, table
 from bench.load import generator
@@ -22,7 +22,7 @@ from iam4kube.kube.configuration import Kubeconfig
 from iam4kube.runtime.lifecycle import run
 from tests.support.controlplane import ControlPlane
 
-_MEASUREMENTS = ("warm", "cold", "sync")
+_MEASUREMENTS = ("warm", "cold", "sync", "router")
 # So that the measurement does not wait for prefetch, which is limited to 10 calls a second for AWS's sake.
 _STS_RATE = 1000
 
@@ -35,10 +35,11 @@ class Effort:
     rate_seconds: float
     times: int
     sync_share: float
+    router: router.Effort
 
 
-WHOLE = Effort(load_seconds=3, rate_seconds=10, times=200, sync_share=1.0)
-QUICK = Effort(load_seconds=1, rate_seconds=2, times=30, sync_share=0.1)
+WHOLE = Effort(load_seconds=3, rate_seconds=10, times=200, sync_share=1.0, router=router.WHOLE)
+QUICK = Effort(load_seconds=1, rate_seconds=2, times=30, sync_share=0.1, router=router.QUICK)
 
 Section = tuple[str, Sequence[Figure]]
 
@@ -62,6 +63,8 @@ async def measure(wanted: Sequence[str], effort: Effort) -> list[Section]:
             if "sync" in wanted:
                 figures = await sync(share=effort.sync_share, environ=environ, folder=folder)
                 sections.append(("sync, from an API that makes its lists as it is asked", figures))
+            if "router" in wanted:
+                sections += await _router(kubeconfig, effort, folder)
     return sections
 
 
@@ -80,6 +83,13 @@ async def _cold(server: Server, cluster: Cluster, effort: Effort) -> list[Figure
     ]
 
 
+async def _router(emulated: str, effort: Effort, folder: Path) -> list[Section]:
+    if "KUBEBUILDER_ASSETS" not in os.environ:
+        return await router.router(emulated, "the emulated API server", effort.router, folder)
+    with _control_plane(Path(os.environ["KUBEBUILDER_ASSETS"]), folder) as real:
+        return await router.router(real, "a real API server", effort.router, folder)
+
+
 @asynccontextmanager
 async def _world(folder: Path) -> AsyncIterator[tuple[str, Mapping[str, str]]]:
     """An API server and an STS: a kubeconfig for the one, the environment for the other."""
@@ -92,8 +102,7 @@ async def _world(folder: Path) -> AsyncIterator[tuple[str, Mapping[str, str]]]:
 @contextmanager
 def _control_plane(assets: Path, folder: Path) -> Iterator[str]:
     """A real API server, as the tests use it: its kubeconfig."""
-    own = folder / "control-plane"
-    own.mkdir()
+    own = Path(tempfile.mkdtemp(prefix="control-plane-", dir=folder))
     with ControlPlane(assets, own) as control_plane:
         yield str(control_plane.kubeconfig(own / "kubeconfig"))
 
@@ -115,8 +124,8 @@ async def _populated(
 def main() -> int:
     """Measure and print. Returns the exit code: a missed bar is a result, not a failure."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what the design promises in numbers.")
-    parser.add_argument("measurements", nargs="*", metavar="warm|cold|sync", help="which ones; all if left out")
-    parser.add_argument("--quick", action="store_true", help="a tenth of everything, under 40 s, for a first look")
+    parser.add_argument("measurements", nargs="*", metavar="warm|cold|sync|router", help="which ones; all if left out")
+    parser.add_argument("--quick", action="store_true", help="a tenth of everything, for a first look")
     arguments = parser.parse_args()
     if unknown := set(arguments.measurements) - set(_MEASUREMENTS):
         parser.error(f"no such measurement: {', '.join(sorted(unknown))}")

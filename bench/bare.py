@@ -1,4 +1,4 @@
-"""`python -m bench.bare uvicorn|socket PORT FILE`: what the warm path is compared with, until SIGTERM.
+"""`python -m bench.bare uvicorn|socket PORT FILE [HOST]`: what the warm path is compared with, until SIGTERM.
 
 `uvicorn` is a bare ASGI application on uvicorn, uvloop and httptools that answers every request with the same bytes:
 nobody who uses uvicorn can be faster. `socket` writes the answer whenever bytes arrive, without a look at them: where
@@ -30,10 +30,10 @@ def _application(reply: Reply) -> Any:
     return application
 
 
-def _serve_with_uvicorn(reply: Reply, port: int) -> None:
+def _serve_with_uvicorn(reply: Reply, host: str, port: int) -> None:
     uvicorn.run(
         _application(reply),
-        host="127.0.0.1",
+        host=host,
         port=port,
         loop="uvloop",
         http="httptools",
@@ -62,21 +62,22 @@ class _Answering(asyncio.Protocol):
             self._transport.close()
 
 
-async def _serve_raw(reply: Reply, port: int) -> None:
+async def _serve_raw(reply: Reply, host: str, port: int) -> None:
     with stop_on_signals() as stop:
         loop = asyncio.get_running_loop()
-        async with await loop.create_server(lambda: _Answering(reply.content), "127.0.0.1", port, backlog=2048):
+        async with await loop.create_server(lambda: _Answering(reply.content), host, port, backlog=2048):
             await stop.wait()
 
 
 def main() -> None:
     """Serve."""
-    kind, port, file = sys.argv[1:]
+    kind, port, file, *rest = sys.argv[1:]
+    host = rest[0] if rest else "127.0.0.1"
     reply = Reply(Path(file).read_bytes())
     if kind == "uvicorn":
-        _serve_with_uvicorn(reply, int(port))
+        _serve_with_uvicorn(reply, host, int(port))
     else:
-        run(_serve_raw(reply, int(port)))
+        run(_serve_raw(reply, host, int(port)))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,14 @@ def milliseconds(name: str, seconds: Sequence[float], *, p50: float | None = Non
     ]
 
 
+def spread(name: str, seconds: Sequence[float]) -> list[Figure]:
+    """Median, 99th percentile and worst of durations, in milliseconds, for comparison."""
+    shares = (("p50", 0.5), ("p99", 0.99), ("worst", 1.0))
+    return [
+        Figure(name=f"{name}, {label}", value=1000 * percentile(seconds, share), unit="ms") for label, share in shares
+    ]
+
+
 def table(sections: Iterable[tuple[str, Sequence[Figure]]]) -> str:
     """All figures, one a line, under their sections' titles."""
     rows: list[tuple[str, ...]] = [_HEADS]

@@ -6,6 +6,7 @@ Durations are by `perf_counter`: uvloop's own clock moves in steps of a millisec
 import asyncio
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -13,6 +14,7 @@ from typing import cast
 
 from bench.client import Reply, ask, connected
 from bench.figures import percentile
+from iam4kube.sandbox.network import Namespace
 
 CONNECTIONS = 32
 LOOPBACK = "127.0.0.1"
@@ -47,16 +49,22 @@ async def saturate(port: int, request: bytes, *, seconds: float) -> Throughput:
 
 async def _with_wrk(port: int, request: bytes, *, seconds: float) -> Throughput:
     line, *headers = request.decode().strip().split("\r\n")
+    return await wrk(f"http://{LOOPBACK}:{port}{line.split()[1]}", headers, seconds=seconds)
+
+
+async def wrk(url: str, headers: Sequence[str], *, seconds: float, namespace: Namespace | None = None) -> Throughput:
+    """What wrk, in this network namespace or in another, gets over 32 connections. Raises as `saturate`."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--latency"]
     for header in headers:
         command += ["-H", header]
-    url = f"http://{LOOPBACK}:{port}{line.split()[1]}"
-    child = await asyncio.create_subprocess_exec(*command, url, stdout=asyncio.subprocess.PIPE)
+    command.append(url)
+    inside = namespace.command(*command) if namespace else command
+    child = await asyncio.create_subprocess_exec(*inside, stdout=asyncio.subprocess.PIPE)
     output = (await child.communicate())[0].decode()
-    failed = re.search(r"Non-2xx.*|connect \d+, read \d+, write [1-9]\d*.*", output)
+    failed = re.search(r"Non-2xx.*|connect [1-9]\d*,.*|connect \d+, read \d+, write [1-9]\d*.*", output)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", output)
-    if failed or rate is None or p99 is None:
+    if failed or rate is None or p99 is None or not float(rate[1]):
         raise RuntimeError(f"wrk: {output}")
     return Throughput(float(rate[1]), float(p99[1]) * _WRK_UNITS[p99[2]])
 

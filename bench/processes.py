@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from iam4kube.sandbox.network import Namespace
+
 _CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE = _CORES[0]
 """The core of whatever is measured."""
@@ -45,14 +47,21 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def process(
-    arguments: Sequence[str], *, core: int, environ: Mapping[str, str] | None = None, log: Path
+    arguments: Sequence[str],
+    *,
+    core: int,
+    environ: Mapping[str, str] | None = None,
+    log: Path,
+    namespace: Namespace | None = None,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m` with these arguments for as long as the block runs; standard error goes to `log`."""
+    """`python -m` with these arguments for as long as the block runs; standard error goes to `log`.
+
+    In this process' own network namespace, or in another.
+    """
+    command = (sys.executable, "-m", *arguments)
     with log.open("wb") as errors, pinned(core):
         child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            *arguments,
+            *(namespace.command(*command) if namespace else command),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
