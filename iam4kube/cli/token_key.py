@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from iam4kube.cli import token_key_secret
 from iam4kube.runtime.clock import utc_now
 from iam4kube.runtime.mistakes import SettingsError
 
@@ -37,6 +38,7 @@ def add_command(commands: "argparse._SubParsersAction[SettingsParser]") -> None:
     _add_step(steps, "sign", _sign, "let another key of the file sign")
     _add_step(steps, "remove", _remove, "remove a key: its tokens are refused at once")
     _add_step(steps, "list", _list, "show the keys' ids, without secrets", id_help=None)
+    token_key_secret.add_command(steps)
 
 
 def _add_step(

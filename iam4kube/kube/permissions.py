@@ -13,7 +13,7 @@ class Scope(StrEnum):
     CLUSTER = "cluster"
     """Everywhere, by a ClusterRole."""
     SERVICE_NAMESPACE = "the Service's namespace"
-    """By a Role there."""
+    """By a Role there. The servers' own namespace is the same."""
     DEFAULT_NAMESPACE = "default"
     """By a Role there: events about nodes are in that namespace, since nodes are in none."""
 
@@ -25,6 +25,8 @@ class Permission:
     group: str
     resource: str
     verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    """The only objects that it is about; empty: all."""
     scope: Scope = Scope.CLUSTER
     why: str
 
@@ -45,6 +47,16 @@ SERVER_PERMISSIONS: Final = (
     EVENTS,
 )
 """Of the credential server, all cluster-wide."""
+
+TOKEN_KEY_PERMISSION: Final = Permission(
+    group="",
+    resource="secrets",
+    names=("iam4kube-token-keys",),
+    verbs=("get", "patch"),
+    scope=Scope.SERVICE_NAMESPACE,
+    why="put the first token key into that one Secret, unless it has one",
+)
+"""Of the Job that makes the first token key (`iam4kube token-key ensure-secret`)."""
 
 ROUTER_PERMISSIONS: Final = (
     _watch(SERVICES, scope=Scope.SERVICE_NAMESPACE, why="the address and the port that packets are rewritten to"),

@@ -49,6 +49,11 @@ def parse_keyring(content: bytes, path: Path) -> Keyring:
         raise KeyFileError(f"token key file {path} is not a token key file ({error}); {_HOW_TO_MAKE_ONE}") from None
 
 
+def encode_keyring(keyring: Keyring) -> bytes:
+    """What a token key file holds: the keyring with its secrets."""
+    return msgspec.json.format(msgspec.json.encode(keyring), indent=2) + b"\n"
+
+
 def create_key_file(path: Path, keyring: Keyring) -> None:
     """Write a new file. Raises `KeyFileError`, also when it exists: its keys may be in use."""
     if os.path.lexists(path):
@@ -62,7 +67,7 @@ def replace_key_file(path: Path, keyring: Keyring) -> None:
 
 
 def _write(path: Path, keyring: Keyring, *, publish: Callable[[Path, Path], object]) -> None:
-    content = msgspec.json.format(msgspec.json.encode(keyring), indent=2) + b"\n"
+    content = encode_keyring(keyring)
     target = Path(os.path.realpath(path))  # a symlink stays one: what it points to is replaced
     try:
         # mkstemp creates with mode 0600. The same folder, because a rename is only atomic within a file system.

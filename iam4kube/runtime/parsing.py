@@ -146,13 +146,16 @@ def port(value: str) -> int:
 
 
 def listen_address(value: str) -> ListenAddress:
-    """HOST:PORT. The host is an IP address, IPv6 in brackets; without a host: every address of both families."""
+    """HOST:PORT. The host is an IP address, IPv6 in brackets; without a host: every address of both families.
+
+    IPv4 may be in brackets too: a manifest that takes the host from the downward API does not know its family.
+    """
     host, colon, port_text = value.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     address = host[1:-1] if bracketed else host
     try:
-        family = ipaddress.ip_address(address).version if address else None
-        valid = bool(colon) and bracketed == (family == 6)
+        family = ipaddress.ip_address(address).version if address or bracketed else None
+        valid = bool(colon) and (bracketed or family != 6)
         valid = valid and port_text.isascii() and port_text.isdecimal() and int(port_text) <= _HIGHEST_PORT
     except ValueError:
         valid = False

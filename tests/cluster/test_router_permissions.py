@@ -43,9 +43,8 @@ async def paste(cluster: RealCluster) -> None:
     """Apply what the page says, in the test's own namespace."""
     section = PAGE.read_text().split("## The router\n")[1]
     text = section.split("```yaml\n")[1].split("```")[0]
-    text = re.sub(
-        r"\bip2service\b", account(cluster), text.replace("namespace: iam4kube", f"namespace: {cluster.home}")
-    )
+    text = re.sub("namespace: (iam4kube|ip2service)", f"namespace: {cluster.home}", text)
+    text = re.sub(r"\bip2service\b", account(cluster), text)
     for document in yaml.safe_load_all(text):
         await cluster.ask("POST", _path(document), document)
 

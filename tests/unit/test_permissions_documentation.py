@@ -12,16 +12,19 @@ from iam4kube.kube.permissions import (
     ROUTER_PERMISSIONS,
     SERVER_PERMISSIONS,
     STARTUP_TAINT_PERMISSION,
+    TOKEN_KEY_PERMISSION,
     Permission,
     Scope,
 )
 
 PAGE = Path(__file__).parents[2] / "docs" / "permissions.md"
-_SERVER, _ROUTER, _STARTUP_TAINT = "The credential server", "The router", "With `--remove-startup-taint`"
+_SERVER, _TOKEN_KEY, _ROUTER = "The credential server", "The token key's Job", "The router"
+_STARTUP_TAINT = "With `--remove-startup-taint`"
 _PLACES = {None: Scope.CLUSTER, "iam4kube": Scope.SERVICE_NAMESPACE, "default": Scope.DEFAULT_NAMESPACE}
 
 each_program = pytest.mark.parametrize(
-    ("section", "needed"), [(_SERVER, SERVER_PERMISSIONS), (_ROUTER, ROUTER_PERMISSIONS)]
+    ("section", "needed"),
+    [(_SERVER, SERVER_PERMISSIONS), (_TOKEN_KEY, (TOKEN_KEY_PERMISSION,)), (_ROUTER, ROUTER_PERMISSIONS)],
 )
 
 
@@ -43,7 +46,8 @@ def _place(document: dict[str, Any]) -> tuple[str, str | None, str]:
 
 
 def _rule(needed: Permission) -> dict[str, list[str]]:
-    return {"apiGroups": [needed.group], "resources": [needed.resource], "verbs": list(needed.verbs)}
+    names = {"resourceNames": list(needed.names)} if needed.names else {}
+    return {"apiGroups": [needed.group], "resources": [needed.resource], **names, "verbs": list(needed.verbs)}
 
 
 @each_program
@@ -79,6 +83,7 @@ def test_a_taint_to_remove_needs_one_rule_more() -> None:
     ("section", "needed", "says_where"),
     [
         (_SERVER, SERVER_PERMISSIONS, False),
+        (_TOKEN_KEY, (TOKEN_KEY_PERMISSION,), True),
         (_ROUTER, ROUTER_PERMISSIONS, True),
         (_STARTUP_TAINT, (STARTUP_TAINT_PERMISSION,), True),
     ],
@@ -91,4 +96,5 @@ def test_table_says_of_each_rule_what_it_is_for(section: str, needed: Sequence[P
 
 def _row(permission: Permission, *, says_where: bool) -> str:
     where = [str(permission.scope)] if says_where else []
-    return f"| {' | '.join([permission.resource, ', '.join(permission.verbs), *where, permission.why])} |"
+    resource = " named ".join([permission.resource, *permission.names])
+    return f"| {' | '.join([resource, ', '.join(permission.verbs), *where, permission.why])} |"

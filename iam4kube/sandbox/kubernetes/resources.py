@@ -64,6 +64,7 @@ RESOURCES = (
         ),
     ),
     ResourceType(plural="serviceaccounts", kind="ServiceAccount", returns_deleted=True),
+    ResourceType(plural="secrets", kind="Secret"),
     ResourceType(plural="nodes", kind="Node", namespaced=False, has_status=True, fields=("spec.unschedulable",)),
     ResourceType(plural="namespaces", kind="Namespace", namespaced=False, has_status=True, fields=("status.phase",)),
     ResourceType(
