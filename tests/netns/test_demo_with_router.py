@@ -24,6 +24,11 @@ WITHOUT_NAMESPACES = (
     'echo 0 >/proc/sys/user/max_net_namespaces && exec "$@"',
     "sh",
 )
+WITHOUT_PARAMETERS = (
+    *("unshare", "--map-root-user", "--mount", "sh", "-c"),
+    'mount -o bind,ro /proc/sys /proc/sys && exec "$@"',
+    "sh",
+)
 UNROUTED = """
 from iam4kube.sandbox.demo.machine import move_into_own_network
 move_into_own_network()
@@ -83,14 +88,21 @@ async def test_a_leak_would_be_seen() -> None:
     assert re.search(rf"expected:\s+{ORDERS.session_arn}\n +seen:\s+{NODE_SESSION_ARN}\n", output.decode())
 
 
-async def test_it_says_so_where_namespaces_are_not_allowed() -> None:
+@pytest.mark.parametrize(
+    ("under", "problem", "remedy"),
+    [
+        (WITHOUT_NAMESPACES, "no network namespace can be made", "run it as root"),
+        (WITHOUT_PARAMETERS, "a network namespace cannot forward", "/proc/sys/net has to be writable"),
+    ],
+)
+async def test_it_says_so_where_namespaces_are_not_allowed(under: tuple[str, ...], problem: str, remedy: str) -> None:
     """One line with the remedy, and exit code 2."""
-    async with running(*DEMO, under=WITHOUT_NAMESPACES) as demo:
+    async with running(*DEMO, under=under) as demo:
         output, _ = await demo.communicate()
     text = output.decode()
     assert (demo.returncode, text.count("\n")) == (2, 1), text
-    assert "no network namespace can be made" in text
-    assert "run it as root" in text
+    assert problem in text
+    assert remedy in text
 
 
 async def test_it_says_so_where_libnftables_is_missing(tmp_path: Path) -> None:

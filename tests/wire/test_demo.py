@@ -80,7 +80,7 @@ def test_an_answer_that_never_comes_is_a_failure(
     async def endless(_stage: Stage) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("iam4kube.sandbox.demo.show._SECONDS", 4.0)
+    monkeypatch.setattr("iam4kube.sandbox.demo.plain._SECONDS", 4.0)
     assert run_demo(scenes=[("Endless", endless)]) == 1
     assert "Not at the end after 4 s" in capsys.readouterr().out
 

@@ -21,7 +21,7 @@ from iam4kube.sandbox.demo.cast import NODE_AGENT, NODE_INSTANCE, NODE_ROLE, NOD
 from iam4kube.sandbox.demo.expectations import Unexpected
 from iam4kube.sandbox.demo.instance_metadata import InstanceMetadata
 from iam4kube.sandbox.demo.pods import POD_COMMAND, Pod, run_pod
-from iam4kube.sandbox.demo.processes import kept_environment, piped
+from iam4kube.sandbox.demo.processes import end, kept_environment, piped
 from iam4kube.sandbox.demo.programs import Program
 from iam4kube.sandbox.demo.screen import Screen
 from iam4kube.sandbox.kubernetes import KubernetesApi, networking, objects
@@ -37,7 +37,7 @@ _ROUTER = (sys.executable, "-m", "ip2service")
 CHECK = (*_ROUTER, "check", _MODE)
 """What the node does with metadata traffic: to be run on the node."""
 
-_ROUTED_SECONDS = 5.0  # rules follow an endpoint's change within milliseconds; each look at them takes 0.3 s
+_ROUTED_SECONDS = 10.0  # rules follow an endpoint's change within milliseconds; each look at them takes 0.3 s
 _NODE_CREDENTIALS_LAST = timedelta(hours=6)  # as EC2's do
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _ROUTED, _SOMETHING_MISSING = 0, 1  # exit codes of `ip2service check`
@@ -124,22 +124,25 @@ class RoutedStage(BaseStage):
 
     async def until_routed(self, routed: bool = True) -> None:
         """Wait until `ip2service check` finds everything in place, or finds it not. Raises `Unexpected`."""
-        code = _ROUTED if routed else _SOMETHING_MISSING
+        wanted, code, text = _ROUTED if routed else _SOMETHING_MISSING, None, "no answer"
         try:
             async with asyncio.timeout(_ROUTED_SECONDS):
-                while (found := await self._check())[0] != code:
-                    pass
+                while code != wanted:
+                    code, text = await self._check()
         except TimeoutError:
-            raise Unexpected(expected=f"`ip2service check` to exit with {code}", seen=found[1]) from None
+            raise Unexpected(expected=f"`ip2service check` to exit with {wanted}", seen=text) from None
 
-    async def _check(self) -> tuple[int | None, str]:
+    async def _check(self) -> tuple[int, str]:
         """What the router finds on the node: exit code and text."""
         command = self.node.namespace.command(*CHECK)
         process = await asyncio.create_subprocess_exec(
             *command, env=kept_environment(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
-        text = await piped(process.stdout).read()
-        return await process.wait(), text.decode()
+        try:
+            text = await piped(process.stdout).read()
+            return await process.wait(), text.decode()
+        finally:
+            await end(process)
 
     async def _run_pod_process(self, workload: Workload, namespace: Namespace) -> Pod:
         command = namespace.command(*POD_COMMAND, self.sts.url)

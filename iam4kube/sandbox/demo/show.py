@@ -13,9 +13,6 @@ from iam4kube.sandbox.demo.expectations import Unexpected
 from iam4kube.sandbox.demo.programs import NotReady
 from iam4kube.sandbox.demo.screen import Screen
 
-_SECONDS = 28.0
-"""How long everything may take: the demo ends by itself in under 30 s, whatever happens."""
-
 _EXIT_FAILED = 1
 _EXIT_TERMINATED = 128 + signal.SIGTERM
 
@@ -30,6 +27,8 @@ class Show(Generic[AnyStage]):
     """Sets up what is there before the first scene."""
     scenes: Sequence[tuple[str, Callable[[AnyStage], Awaitable[None]]]]
     """Titles and scenes, in order. A scene raises `Unexpected` where something does not hold."""
+    seconds: float
+    """How long everything may take: it ends by itself, whatever happens."""
     commands: Callable[[AnyStage], str]
     """How a person goes on alone, while it is kept running."""
 
@@ -45,7 +44,7 @@ def play(show: Show[AnyStage], *, keep_running: bool) -> int:
 async def _run(show: Show[AnyStage], screen: Screen, *, keep_running: bool) -> int:
     _end_on_sigterm()
     screen.introduce(show.introduction)
-    deadline = asyncio.timeout(_SECONDS)
+    deadline = asyncio.timeout(show.seconds)
     try:
         async with deadline, open_stage(show.stage, screen) as stage:
             await show.start(stage)
@@ -59,7 +58,7 @@ async def _run(show: Show[AnyStage], screen: Screen, *, keep_running: bool) -> i
         screen.verbatim(str(error))
         return _EXIT_FAILED
     except TimeoutError:
-        screen.verdict(f"Not at the end after {_SECONDS:.0f} s", good=False)
+        screen.verdict(f"Not at the end after {show.seconds:.0f} s", good=False)
         return _EXIT_FAILED
     return _EXIT_FAILED if failed else 0
 
