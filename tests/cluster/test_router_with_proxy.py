@@ -1,7 +1,7 @@
 """The router beside the real kube-proxy in both of its modes, and without any, against a real API server."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,37 +11,13 @@ from iam4kube.sandbox.network import METADATA_ADDRESSES
 from tests.support.controlplane import ControlPlane
 from tests.support.node_lab import REAL, NodeLab
 from tests.support.node_lab_probes import Result
-from tests.support.real_proxy import RealProxy
-from tests.support.real_router_lab import DATA_PLANES, RealRouterLab, paused
+from tests.support.real_router_lab import DATA_PLANES, Running, paused, running_node
 from tests.support.router_lab import endpoints_of
-from tests.support.router_process import RouterProcess
 
 pytestmark = [pytest.mark.netns, pytest.mark.cluster]
 
 AT_ONCE = 0.010  # seconds; 0.1 to 0.2 ms on an idle machine
 TRIES = 5
-
-
-class Running:
-    """A node whose router and kube-proxy lead pods to the server `one`."""
-
-    def __init__(self, real: RealRouterLab, router: RouterProcess, proxy: RealProxy | None) -> None:
-        self.real = real
-        self.lab = real.lab
-        self.router = router
-        self.proxy = proxy
-        self.pod = self.lab.pod("a")
-        self.one, self.two = self.lab.server("one"), self.lab.server("two")
-
-    async def quickest_refusal(self, address: str) -> float:
-        """Seconds of the quickest of a few refusals: the machine may be busy, the kernel is not."""
-        outcomes = [await self.pod.connect(address, 80) for _ in range(TRIES)]
-        assert [outcome.result for outcome in outcomes] == [Result.REFUSED] * TRIES
-        return min(outcome.seconds for outcome in outcomes)
-
-    def without_proxy(self) -> AbstractContextManager[None]:
-        """kube-proxy, where there is one, learns of nothing; its rules stay."""
-        return nullcontext() if self.proxy is None else paused(self.proxy.pid)
 
 
 @pytest.fixture(params=DATA_PLANES)
@@ -52,17 +28,17 @@ def data_plane(request: pytest.FixtureRequest) -> str:
 
 @pytest_asyncio.fixture
 async def running(control_plane: ControlPlane, data_plane: str, tmp_path: Path) -> AsyncIterator[Running]:
-    """The laboratory in each data plane: everything runs, and pods are served in both families."""
-    async with AsyncExitStack() as stack:
-        lab = await stack.enter_async_context(NodeLab())
-        setting = RealRouterLab(lab, control_plane, DATA_PLANES[data_plane], folder=tmp_path)
-        real = await stack.enter_async_context(setting)
-        await real.serve(lab.server("one"))
-        router = await stack.enter_async_context(real.router("--exempt-servers"))
-        proxy = await stack.enter_async_context(real.kube_proxy())
-        await router.until_ready()
-        await real.until_answered(by="one")
-        yield Running(real, router, proxy)
+    """A node in each data plane."""
+    flags, plane = ("--exempt-servers",), DATA_PLANES[data_plane]
+    async with NodeLab() as lab, running_node(lab, control_plane, plane, *flags, folder=tmp_path) as running:
+        yield running
+
+
+async def quickest_refusal(running: Running, address: str) -> float:
+    """Seconds of the quickest of a few refusals: the machine may be busy, the kernel is not."""
+    outcomes = [await running.lab.pod("a").connect(address, 80) for _ in range(TRIES)]
+    assert [outcome.result for outcome in outcomes] == [Result.REFUSED] * TRIES
+    return min(outcome.seconds for outcome in outcomes)
 
 
 async def test_pods_reach_a_server_with_their_own_addresses_and_the_node_the_real_service(running: Running) -> None:
@@ -81,11 +57,11 @@ async def test_pods_reach_a_server_with_their_own_addresses_and_the_node_the_rea
 
 async def test_r19_no_endpoint_is_refused_at_once_by_the_routers_map(running: Running) -> None:
     """The router alone knows it: kube-proxy, held back, would still lead to the server."""
-    with running.without_proxy():
+    with paused(running.proxy.pid) if running.proxy else nullcontext():
         await running.real.change()
         await running.real.until_refused()
         for address in METADATA_ADDRESSES:
-            assert await running.quickest_refusal(address) < AT_ONCE
+            assert await quickest_refusal(running, address) < AT_ONCE
     assert not await running.lab.arrivals()
 
 
@@ -96,7 +72,7 @@ async def test_r19_no_endpoint_is_refused_at_once_when_only_the_proxy_knows(runn
         await running.real.change()
         await running.real.until_refused()
         for address in METADATA_ADDRESSES:
-            assert await running.quickest_refusal(address) < AT_ONCE
+            assert await quickest_refusal(running, address) < AT_ONCE
         for family, cluster_ip in zip("46", running.real.cluster_ips, strict=True):
             gate = await running.lab.node.command("nft", "list", "map", "inet", "ip2service", f"opening{family}")
             assert f": {cluster_ip} " in gate
@@ -105,37 +81,37 @@ async def test_r19_no_endpoint_is_refused_at_once_when_only_the_proxy_knows(runn
 
 async def test_kept_connections_survive_a_closed_gate_and_other_endpoints(running: Running) -> None:
     """Their server terminates and takes nothing new: what is under way there is answered to its end."""
-    terminating = endpoints_of(running.one, ready=False, serving=False, terminating=True)
+    terminating = endpoints_of(running.lab.server("one"), ready=False, serving=False, terminating=True)
     with ExitStack() as stack:
-        kept = [stack.enter_context(closing(await running.pod.keep(each, 80))) for each in METADATA_ADDRESSES]
+        kept = [stack.enter_context(closing(await running.lab.pod("a").keep(each, 80))) for each in METADATA_ADDRESSES]
         assert [(await each.ask()).by for each in kept] == ["one"] * 2
         await running.real.set_endpoints(terminating)
         await running.real.until_refused()
         assert [(await each.ask()).by for each in kept] == ["one"] * 2
-        await running.real.set_endpoints([*terminating, *endpoints_of(running.two)])
+        await running.real.set_endpoints([*terminating, *endpoints_of(running.lab.server("two"))])
         await running.real.until_answered(by="two")
         assert [(await each.ask()).by for each in kept] == ["one"] * 2
 
 
 async def test_a_server_that_serves_while_it_terminates_is_used_when_there_is_no_other(running: Running) -> None:
     """With the last replica terminating, and its successor not ready yet, pods are served on."""
-    last = endpoints_of(running.two, ready=False, serving=True, terminating=True)
-    await running.real.set_endpoints([*last, *endpoints_of(running.one, ready=False, serving=False)])
+    last = endpoints_of(running.lab.server("two"), ready=False, serving=True, terminating=True)
+    await running.real.set_endpoints([*last, *endpoints_of(running.lab.server("one"), ready=False, serving=False)])
     await running.real.until_answered(by="two")
-    await running.real.set_endpoints([*last, *endpoints_of(running.one)])
+    await running.real.set_endpoints([*last, *endpoints_of(running.lab.server("one"))])
     await running.real.until_answered(by="one")
 
 
 async def test_r24_a_server_pod_of_this_node_reaches_the_real_service_until_it_terminates(running: Running) -> None:
     """Beside a real kube-proxy, too: only it, and only on the metadata service's port."""
     lab, real = running.lab, running.real
-    near, one = await lab.add_server("near", node=lab.node), endpoints_of(running.one)
+    near, one = await lab.add_server("near", node=lab.node), endpoints_of(running.lab.server("one"))
     await real.set_endpoints([*one, *endpoints_of(near, node=real.node, pod="near")])
     await real.until_answered(by=REAL, pod="near")
     for address in METADATA_ADDRESSES:
         assert (await near.connect(address, 8080)).refused
         assert (await near.ask_udp(address, 80)).refused
-        assert (await running.pod.connect(address, 80)).by in ("one", "near")
+        assert (await running.lab.pod("a").connect(address, 80)).by in ("one", "near")
     leaving = endpoints_of(near, ready=False, serving=True, terminating=True, node=real.node, pod="near")
     await real.set_endpoints([*one, *leaving])
     await real.until_answered(by="one", pod="near")
@@ -148,8 +124,8 @@ async def test_a_service_made_anew_with_another_address_is_followed(running: Run
     await running.real.delete_service()
     await running.real.until_refused()
     for address in METADATA_ADDRESSES:
-        assert await running.quickest_refusal(address) < AT_ONCE
-    await running.real.serve(running.two)
+        assert await quickest_refusal(running, address) < AT_ONCE
+    await running.real.serve(running.lab.server("two"))
     assert not set(running.real.cluster_ips) & set(before)
     await running.real.until_answered(by="two")
     assert not await running.lab.arrivals()

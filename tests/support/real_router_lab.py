@@ -1,9 +1,9 @@
 """A laboratory with everything real for the real router: an API server, and kube-proxy where connections go by it.
 
-    async with RealRouterLab(lab, control_plane, DATA_PLANES["nftables"], folder=tmp_path) as real:
-        await real.serve(lab.server("one"))
-        async with real.router() as router, real.kube_proxy():
-            await real.until_answered(by="one")
+    async with running_node(lab, control_plane, DATA_PLANES["nftables"], folder=tmp_path) as running:
+        assert (await lab.pod("a").connect(METADATA_IPV4, 80)).by == "one"
+        await running.real.change(lab.server("two"))
+        await running.real.until_answered(by="two")
 
 Its namespaces, Nodes and Services end with it.
 """
@@ -119,17 +119,41 @@ class RealRouterLab:
         await self._until("a", lambda outcome: outcome.refused, what="refusal")
 
     async def _until(self, pod: str, holds: Callable[[Outcome], bool], *, what: str) -> None:
-        for address in METADATA_ADDRESSES:
-            outcomes: list[Outcome] = []
+        last: list[Outcome] = []
 
-            async def does_hold(address: str = address, outcomes: list[Outcome] = outcomes) -> bool:
-                outcomes.append(await self.lab.pod(pod).connect(address, 80, timeout=_PATIENCE))
-                return holds(outcomes[-1])
+        async def all_hold() -> bool:
+            last[:] = [await self.lab.pod(pod).connect(each, 80, timeout=_PATIENCE) for each in METADATA_ADDRESSES]
+            return all(map(holds, last))
 
-            try:
-                await eventually(does_hold, seconds=_SECONDS)
-            except TimeoutError:
-                raise TimeoutError(f"no {what} from {address} in {_SECONDS:g} s, at last: {outcomes[-1]}") from None
+        try:
+            await eventually(all_hold, seconds=_SECONDS)
+        except TimeoutError:
+            raise TimeoutError(f"no {what} in {_SECONDS:g} s, at last: {last}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A node whose router and kube-proxy lead pods to the server `one`."""
+
+    real: RealRouterLab
+    lab: NodeLab
+    router: RouterProcess
+    proxy: RealProxy | None
+
+
+@asynccontextmanager
+async def running_node(
+    lab: NodeLab, control_plane: ControlPlane, data_plane: DataPlane, *flags: str, folder: Path
+) -> AsyncIterator[Running]:
+    """Everything runs, and pods are served in both families. Nothing was tried here before the router was ready."""
+    async with AsyncExitStack() as stack:
+        real = await stack.enter_async_context(RealRouterLab(lab, control_plane, data_plane, folder=folder))
+        await real.serve(lab.server("one"))
+        router = await stack.enter_async_context(real.router(*flags))
+        proxy = await stack.enter_async_context(real.kube_proxy())
+        await router.until_ready()
+        await real.until_answered(by="one")
+        yield Running(real=real, lab=lab, router=router, proxy=proxy)
 
 
 @contextmanager
