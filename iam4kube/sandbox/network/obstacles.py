@@ -14,9 +14,11 @@ def obstacle() -> str | None:
     except OSError as error:
         return f"no network namespace can be made: {error.strerror} (run it as root, or under: unshare --map-root-user)"
     try:
-        namespace.set_parameter("ipv4.ip_forward", 1)
+        for parameter in "ipv4.ip_forward", "ipv6.conf.all.forwarding":
+            namespace.set_parameter(parameter, 1)
     except OSError as error:
-        return f"a network namespace cannot forward: {error} (in a container, /proc/sys/net has to be writable)"
+        remedy = "in a container, /proc/sys/net has to be writable; the kernel has to have IPv6"
+        return f"a network namespace cannot forward: {error} ({remedy})"
     finally:
         namespace.close()
     return None
