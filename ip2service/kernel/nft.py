@@ -23,6 +23,7 @@ from ip2service.kernel_protocols import KernelError
 Kind = Literal["permission", "unsupported", "rejected"]
 
 _NETLINK_NETFILTER: Final = 12  # linux/netlink.h
+_NFTABLES_GROUP: Final = 1 << (7 - 1)  # NFNLGRP_NFTABLES, linux/netfilter/nfnetlink.h
 _LIBRARY: Final = "libnftables.so.1"
 _REMEDIES: Final[dict[Kind, str]] = {
     "permission": "; the capability NET_ADMIN is missing: grant it",
@@ -78,7 +79,10 @@ class NfTables:
         self._context: _Context | None = None
 
     async def __aenter__(self) -> Self:
-        """Raises `SettingsError` where libnftables is missing, `RulesetError` where the kernel has no netfilter."""
+        """Raises `SettingsError` where libnftables is missing.
+
+        And `RulesetError` where the kernel has no netfilter, or this process no NET_ADMIN.
+        """
         await self._thread.start(self._open)
         return self
 
@@ -179,12 +183,13 @@ def _check_library() -> None:
 
 
 def _check_netlink() -> None:
-    """Without a socket, libnftables would end the whole process."""
+    """Without a socket, libnftables would end the whole process; without NET_ADMIN, it writes to standard error."""
     try:
-        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER).close()
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as opened:
+            opened.bind((0, _NFTABLES_GROUP))  # to listen needs the same capability as to ask
     except OSError as error:
         kind: Kind = "permission" if isinstance(error, PermissionError) else "unsupported"
-        raise RulesetError(f"no netlink socket: {error.strerror}", kind=kind) from error
+        raise RulesetError(f"netlink cannot be used: {error.strerror}", kind=kind) from error
 
 
 def _refusal(error: str, text: str) -> RulesetError:

@@ -1,180 +1,185 @@
-"""The router's commands on a real kernel, each in a process of its own, without any API server."""
+"""The router's commands on the real kernel: what they say, what they change, and what they leave alone."""
 
-import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+import shlex
 from pathlib import Path
 
 import pytest
 
-from iam4kube.sandbox.network import Namespace
-from ip2service.boot import RULES_FILE, boot_commands
-from ip2service.layout import Layout
+from iam4kube.sandbox.network import METADATA_ADDRESSES, METADATA_IPV4
+from ip2service.boot import RULES_FILE
+from tests.support.node_lab import REAL, NodeLab
+from tests.support.node_lab_probes import Result
+from tests.support.node_lab_rules import arrivals_of_pods, policy_rules, ruleset
+from tests.support.router_lab import RouterLab
+from tests.support.router_process import Ended, run_command
 
 pytestmark = pytest.mark.netns
 
-ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "VIRTUAL_ENV") if name in os.environ}
-RUN = ("run", "--node-name=node-a", "--admin-listen=127.0.0.1:0", "--log-format=json")
+WITHOUT_NET_ADMIN = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+FOREIGN = 'table inet ip2service {\n\tcomment "somebody else\'s"\n\tset addresses {\n\t\ttype ipv4_addr\n\t}\n}\n'
+RUN = ("run", "--node-name=node", "--kubeconfig=/nowhere", "--log-format=json")
 
 
-@pytest.fixture
-def node() -> Iterator[Namespace]:
-    """A node with nothing on it."""
-    with Namespace() as namespace:
-        shell(namespace, "ip link set lo up")
-        yield namespace
+async def installed(lab: NodeLab) -> tuple[str, object]:
+    """All of nftables and policy routing in the node."""
+    return await ruleset(lab), await policy_rules(lab)
 
 
-def shell(node: Namespace, command: str) -> str:
-    """What a shell command prints there. Raises `CalledProcessError`."""
-    arguments = node.command("sh", "-c", command)
-    return subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
-
-
-def state(node: Namespace) -> str:
-    """All rules of all kinds, without counts."""
-    return shell(node, "nft --stateless list ruleset; ip -4 rule; ip -6 rule")
-
-
-async def started(node: Namespace, *arguments: str) -> asyncio.subprocess.Process:
-    """`ip2service` with these arguments."""
-    command = node.command(sys.executable, "-m", "ip2service", *arguments)
-    pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(*command, env=ENVIRONMENT, stdout=pipe, stderr=pipe)
-
-
-async def run(node: Namespace, *arguments: str) -> tuple[int, str, str]:
-    """The same to its end: exit code, standard output, standard error."""
-    process = await started(node, *arguments)
-    async with asyncio.timeout(30):
-        output, errors = await process.communicate()
-    return process.returncode or 0, output.decode(), errors.decode()
-
-
-async def waiting_router(node: Namespace, folder: Path) -> asyncio.subprocess.Process:
-    """A router that has its guards in place, and tries again and again to reach an API server."""
-    kubeconfig = folder / "kubeconfig"
-    kubeconfig.write_text(
-        "apiVersion: v1\nkind: Config\ncurrent-context: a\nusers: [{name: a, user: {}}]\n"
-        'clusters: [{name: a, cluster: {server: "http://127.0.0.1:1"}}]\n'
-        "contexts: [{name: a, context: {cluster: a, user: a}}]\n"
-    )
-    router = await started(node, *RUN, f"--kubeconfig={kubeconfig}")
-    assert router.stderr is not None
-    async with asyncio.timeout(20):
-        while b"List or watch failed" not in await router.stderr.readline():
-            pass
-    return router
-
-
-async def test_boot_commands_may_be_run_as_often_as_one_likes(node: Namespace, tmp_path: Path) -> None:
-    """As the systemd unit runs them: the second time nothing changes, and nothing fails."""
-    rules = tmp_path / "boot-rules.nft"
-    rules.write_text((await run(node, "boot-rules"))[1])
-    shell(node, f"nft --check --file {rules}")
-    commands = [command.replace(RULES_FILE, str(rules)) for command in boot_commands(Layout(), rule_priority=89)]
+async def boot(lab: NodeLab, folder: Path) -> None:
+    """What a node's boot does: the file and the unit's commands, as `ip2service boot-rules` writes them."""
+    file = folder / "boot-rules.nft"
+    file.write_text((await run_command(lab.node, "boot-rules")).output)
+    unit = (await run_command(lab.node, "boot-rules", "--systemd-unit")).output
+    commands = [line.removeprefix("ExecStart=") for line in unit.splitlines() if line.startswith("ExecStart=")]
     for command in commands:
-        shell(node, command)
-    first = state(node)
-    for command in commands:
-        shell(node, command)
-    assert state(node) == first
-    assert first.count("ip daddr 169.254.169.254 meta l4proto tcp") == 2
-    assert "91:\tfrom all to 169.254.169.254 prohibit" in first
-    with pytest.raises(subprocess.CalledProcessError, match="returned non-zero"):
-        shell(node, f"nft --file {rules}")
-    assert state(node) == first
+        await lab.node.command(*(argument.replace(RULES_FILE, str(file)) for argument in shlex.split(command)))
 
 
-async def test_check_knows_the_boot_rules(node: Namespace, tmp_path: Path) -> None:
-    """Nothing gets through, and nothing is routed yet."""
-    code, output, _ = await run(node, "check", "--json")
-    assert (code, json.loads(output)["healthy"]) == (1, False)
-    rules = tmp_path / "boot-rules.nft"
-    rules.write_text((await run(node, "boot-rules"))[1])
-    for command in boot_commands(Layout(), rule_priority=89):
-        shell(node, command.replace(RULES_FILE, str(rules)))
-    code, output, _ = await run(node, "check", "--json")
-    levels = {finding["about"]: finding["level"] for finding in json.loads(output)["findings"]}
-    assert (code, levels) == (1, {"guard": "good", "policy rules": "good", "routing": "bad"})
+async def test_check_tells_that_there_is_nothing(lab: NodeLab) -> None:
+    """A node without the router: pods can reach the real service, and a probe fails."""
+    before = await installed(lab)
+    found = await run_command(lab.node, "check")
+    assert found.code == 1
+    assert "BAD   guard: there is none: pods can reach the real metadata service" in found.output
+    assert "ip -4 rule add pref 7 to 169.254.169.254 prohibit" in found.output
+    assert await installed(lab) == before
 
 
-async def test_a_router_without_an_api_server_guards_and_goes_without_a_trace_of_haste_r25(
-    node: Namespace, tmp_path: Path
-) -> None:
-    """Guards are there while it waits; SIGTERM leaves them, and `uninstall` leaves nothing."""
-    before = state(node)
-    router = await waiting_router(node, tmp_path)
-    guarded = state(node)
-    assert "table inet ip2service_guard" in guarded
-    router.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(2):
-        _, errors = await router.communicate()
-    last = json.loads(errors.splitlines()[-1])
-    assert router.returncode == 0
-    assert last["message"] == "Stopped; the rules stay in place"
-    assert "ip2service uninstall" in last["hint"]
-    assert state(node) == guarded
-    code, output, _ = await run(node, "uninstall")
-    assert code == 0
-    assert "removed table inet ip2service_guard" in output
-    assert "reach the real metadata service" in output
-    assert state(node) == before
-    assert await run(node, "uninstall") == (0, "nothing to remove\n", "")
+async def test_check_tells_that_the_boot_rules_are_alone(lab: NodeLab, tmp_path: Path) -> None:
+    """After a boot: nothing gets through, and nothing is routed."""
+    await boot(lab, tmp_path)
+    found = await run_command(lab.node, "check")
+    assert found.code == 1
+    assert "ok    guard: in place, installed by the boot rules" in found.output
+    assert "ok    policy rules: in place" in found.output
+    assert "BAD   routing: there is none" in found.output
+    assert "BAD   guard" not in found.output
 
 
-async def test_a_missing_kubeconfig_is_told_once_the_guards_stand_r21(node: Namespace) -> None:
-    """A node whose router is configured wrongly refuses."""
-    code, output, errors = await run(node, *RUN, "--kubeconfig=/nowhere/config")
-    assert (code, output) == (2, "")
-    assert "ip2service: kubeconfig /nowhere/config: no such file" in errors
-    assert "table inet ip2service_guard" in state(node)
+async def test_check_tells_what_the_running_router_does(routed: RouterLab) -> None:
+    """All in place, no server, changed by somebody, led past: for people, for probes and for machines."""
+    node = routed.lab.node
+    mode = f"--mode={routed.mode.value}"
+    await routed.serve(routed.lab.server("one"))
+    async with routed.router() as router:
+        await router.until_ready()
+        good = await run_command(node, "check", mode)
+        assert (good.code, good.output.count("new connections are let in")) == (0, 2), good
+        assert "note  boot rules: the guard was not installed at boot" in good.output
+        document = json.loads((await run_command(node, "check", mode, "--json")).output)
+        assert document["healthy"] is True
+        assert {finding["level"] for finding in document["findings"]} <= {"good", "note"}
+        await routed.change()
+        await routed.until_refused(METADATA_IPV4)
+        unserved = await run_command(node, "check", mode)
+        assert (unserved.code, unserved.output.count("BAD   IPv4: ")) == (1, 1)
+        assert "no server is ready: new connections are refused" in unserved.output
+        await routed.change(routed.lab.server("one"))
+        await routed.until_answered(METADATA_IPV4, by="one")
+    await routed.load("insert rule inet ip2service there accept")
+    drifted = await run_command(node, "check", mode)
+    assert (drifted.code, "BAD   routing: differs" in drifted.output) == (1, True)
+    assert "+accept" in drifted.output
 
 
-@pytest.mark.parametrize("arguments", [["run", "--node-name=a", "--mode=proxy"], [*RUN, "--admin-listen=192.0.2.1:1"]])
-async def test_a_wrong_flag_changes_nothing(node: Namespace, arguments: list[str]) -> None:
-    """One line, exit code 2, and the node as it was."""
-    before = state(node)
-    code, output, errors = await run(node, *arguments)
-    assert (code, output, errors.count("\n")) == (2, "", 1)
-    assert state(node) == before
+async def test_check_tells_of_a_bypass(lab: NodeLab) -> None:
+    """Whatever the rules are: bad, or worth a note where it is accepted."""
+    await lab.node.command("ip", "link", "add", "cilium_host", "type", "veth", "peer", "name", "cilium_net")
+    assert "BAD   bypass: the link cilium_host" in (await run_command(lab.node, "check")).output
+    assert "note  bypass: the link cilium_host" in (await run_command(lab.node, "check", "--accept-bypass")).output
 
 
-@pytest.mark.parametrize("arguments", [RUN, ("uninstall",)])
-async def test_a_table_of_somebody_else_changes_nothing(node: Namespace, arguments: tuple[str, ...]) -> None:
-    """Neither the router nor its removal touches it."""
-    shell(node, "nft add table inet ip2service '{ comment \"mine\"; }'")
-    before = state(node)
-    code, output, errors = await run(node, *arguments)
-    assert (code, output) == (2, "")
-    assert "ip2service: table inet ip2service belongs to somebody else" in errors
-    assert state(node) == before
+async def test_r25_uninstall_removes_ours_and_nothing_else(routed: RouterLab) -> None:
+    """Tables and policy rules are as before the router; a second time there is nothing to do."""
+    node = routed.lab.node
+    await routed.load("table inet other {\n\tset addresses {\n\t\ttype ipv4_addr\n\t}\n}")
+    await node.command("ip", "rule", "add", "pref", "512", "to", METADATA_IPV4, "lookup", "main")
+    await routed.serve(routed.lab.server("one"))
+    before = await installed(routed.lab)
+    async with routed.router() as router:
+        await router.until_ready()
+    assert await installed(routed.lab) != before
+    removed = await run_command(node, "uninstall")
+    assert removed.code == 0, removed
+    assert removed.output.count("removed table inet ip2service") == 2
+    assert "Pods of this node reach the real metadata service" in removed.output
+    assert await installed(routed.lab) == before
+    for address in METADATA_ADDRESSES:
+        assert (await routed.lab.pod("a").connect(address, 80)).by == REAL
+    assert await run_command(node, "uninstall") == Ended(0, "nothing to remove\n", "")
 
 
-async def test_uninstall_notices_a_router_that_still_runs(node: Namespace, tmp_path: Path) -> None:
-    """It has repaired everything before anybody could believe that it is gone."""
-    router = await waiting_router(node, tmp_path)
-    try:
-        code, _, errors = await run(node, "uninstall")
-        assert code == 1
-        assert "a router still runs here" in errors
-    finally:
-        router.send_signal(signal.SIGTERM)
-        await router.communicate()
+async def test_r25_uninstall_beside_a_running_router_says_so(routed_to_endpoints: RouterLab) -> None:
+    """Whose rules come back at once: nothing is uninstalled, and whoever did it is told."""
+    routed = routed_to_endpoints
+    await routed.serve(routed.lab.server("one"))
+    async with routed.router() as router:
+        await router.until_ready()
+        ended = await run_command(routed.lab.node, "uninstall")
+        assert ended.code == 1
+        assert "a router still runs here" in ended.errors
+        await routed.until_answered(METADATA_IPV4, by="one")
 
 
-def test_without_the_capability_each_command_says_so(node: Namespace) -> None:
-    """Exit code 2: it cannot tell, and nothing has changed."""
-    before = state(node)
-    drop = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-all", "--ambient-caps=-all"]
-    for arguments in (RUN, ("check",), ("uninstall",)):
-        command = node.command(*drop, sys.executable, "-m", "ip2service", *arguments)
-        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ip2service: ")]
-        assert (done.returncode, len(lines)) == (2, 1), done.stderr
-        assert "the capability NET_ADMIN is missing: grant it" in lines[0]
-    assert state(node) == before
+@pytest.mark.parametrize("command", [("uninstall",), RUN], ids=["uninstall", "run"])
+async def test_r25_another_owners_table_is_refused(lab: NodeLab, command: tuple[str, ...]) -> None:
+    """One line that says which and what to do, exit code 2, and nothing changed."""
+    await lab.node.command("nft", "-f", "-", text=FOREIGN)
+    before = await installed(lab)
+    ended = await run_command(lab.node, *command)
+    assert_a_mistake(ended, "table inet ip2service belongs to somebody else", "nft list table inet ip2service")
+    assert await installed(lab) == before
+
+
+@pytest.mark.parametrize("command", [("uninstall",), ("check",), RUN], ids=["uninstall", "check", "run"])
+async def test_a_missing_capability_is_one_line(lab: NodeLab, command: tuple[str, ...]) -> None:
+    """Exit code 2, NET_ADMIN by name, and nothing changed."""
+    before = await installed(lab)
+    ended = await run_command(lab.node, *command, wrapper=WITHOUT_NET_ADMIN)
+    assert_a_mistake(ended, "NET_ADMIN")
+    assert await installed(lab) == before
+
+
+def assert_a_mistake(ended: Ended, *words: str) -> None:
+    """One line on standard error with these words, and exit code 2."""
+    assert (ended.code, ended.output, ended.errors.count("\n")) == (2, "", 1), ended
+    assert ended.errors.startswith("ip2service: ")
+    for word in words:
+        assert word in ended.errors
+
+
+async def test_rules_loaded_twice_are_what_the_router_installs(routed: RouterLab) -> None:
+    """What `ip2service rules` prints is accepted by nft, and adds nothing to a node where the router runs."""
+    rules = await run_command(routed.lab.node, "rules", f"--mode={routed.mode.value}")
+    assert rules.code == 0
+    await routed.load(rules.output)
+    loaded = await ruleset(routed.lab)
+    await routed.create_service()
+    async with routed.router() as router:
+        await router.until_ready()
+        assert not router.logged("Rules differed from what was installed; repaired")
+    assert '"ip2service routing' in loaded
+
+
+async def test_boot_rules_refuse_until_the_router_routes(routed: RouterLab, tmp_path: Path) -> None:
+    """From a node's boot on, and whatever is loaded again on a live node disturbs nothing. Nothing gets through."""
+    lab = routed.lab
+    await boot(lab, tmp_path)
+    for address in METADATA_ADDRESSES:
+        assert (await routed.connect(address)).result is Result.REFUSED
+        assert (await lab.node.connect(address, 80)).by == REAL
+    await routed.serve(lab.server("one"))
+    async with routed.router() as router:
+        await router.until_ready()
+        await routed.until_answered(METADATA_IPV4, by="one")
+        before = await installed(lab)
+        await boot(lab, tmp_path)
+        loading = f"nft -f {tmp_path / 'boot-rules.nft'} && echo loaded || echo refused"
+        assert await lab.node.command("sh", "-c", loading) == "refused\n"
+        assert await installed(lab) == before
+        await routed.until_answered(METADATA_IPV4, by="one")
+        assert not router.logged("Rules differed from what was installed; repaired")
+        checked = await run_command(lab.node, "check", f"--mode={routed.mode.value}")
+        assert (checked.code, "installed by the boot rules" in checked.output) == (0, True)
+    assert not await arrivals_of_pods(lab)
