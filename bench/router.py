@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.figures import Figure
 from bench.processes import resident_mebibytes
 from bench.router_churn import churn
+from bench.router_connections import forgetting
 from bench.router_cost import cost
 from bench.router_node import Api, RoutedNode, api, routed_node
 from bench.router_propagation import propagation
@@ -48,7 +49,8 @@ async def router(kubeconfig: str, server: str, effort: Effort, folder: Path) -> 
         (f"router: an EndpointSlice's change, from {server} to the kernel's map", soon),
         (f"router in endpoints mode: many changes at {server}", many),
     ]
-    sections.append(("router's calls to the kernel, endpoints mode", await tables(times=effort.times)))
+    calls = await tables(times=effort.times // 4) + await forgetting(times=effort.times // 10)
+    sections.append(("router's calls to the kernel, endpoints mode", calls))
     return [*sections, await _cost(effort, folder)]
 
 
