@@ -1,8 +1,8 @@
 """The second guard: policy routing refuses what nftables would, even after somebody's `nft flush ruleset`.
 
-    89: from SERVER-POD to 169.254.169.254 lookup main     exempt pods, one rule each
-    90: iif lo to 169.254.169.254 lookup main              the node itself
-    91: to 169.254.169.254 prohibit                        everybody else: refused in 0.1 ms
+    5: from SERVER-POD to 169.254.169.254 lookup main     exempt pods, one rule each
+    6: iif lo to 169.254.169.254 lookup main              the node itself
+    7: to 169.254.169.254 prohibit                        everybody else: refused
 
 A packet that the routing table has rewritten is addressed to somebody else by the time it is routed. Rules have no
 timeout, unlike exempt elements: behind the first line the guard's table stands, and there they expire.

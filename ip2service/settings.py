@@ -79,12 +79,12 @@ class InterceptionSettings:
         "80", parse=port, metavar="PORT", help="The port that is routed. All others are refused to pods."
     )
     rule_priority: int = setting(
-        "89",
+        "5",
         # Rules of priority 0 are the kernel's own `local` table, and those from 32766 on `main` and `default`.
         parse=bounded(positive_integer, minimum="1", maximum="32763"),
         metavar="NUMBER",
         help="Priority of the first of three consecutive policy rules. "
-        "They have to come before a network plugin's: the VPC CNI's start at 512, Cilium uses 9 and 100.",
+        "They have to come before a network plugin's: Cilium's start at 9, the VPC CNI's at 10.",
     )
 
     @property

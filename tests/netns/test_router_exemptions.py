@@ -117,12 +117,12 @@ async def test_r24_a_router_that_starts_again_ends_exemptions_of_pods_that_are_g
         await router.until_ready()
         await eventually(lambda: is_exempt(lab, own))
         await router.kill()
-        assert [rule for rule in await policy_rules(lab) if rule.startswith("89:")]
+        assert [rule for rule in await policy_rules(lab) if rule.startswith("5:")]
         await routed.set_endpoints(*endpoints_of(lab.server("one")))
         await router.start()
         await router.until_ready()
         await eventually(lambda: nobody_is_exempt(lab))
-        assert not [rule for rule in await policy_rules(lab) if rule.startswith("89:")]
+        assert not [rule for rule in await policy_rules(lab) if rule.startswith("5:")]
 
 
 async def exempt_elements(lab: NodeLab) -> list[dict[str, Any]]:

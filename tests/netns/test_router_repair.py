@@ -104,9 +104,9 @@ async def test_policy_rules_come_back(routed_to_endpoints: RouterLab) -> None:
         before = await policy_rules(routed.lab)
         await routed.remove_policy_rules()
         await eventually(lambda: has_policy_rules(routed.lab, before))
-        assert "-pref 91 to 169.254.169.254 prohibit" in (await drift(router, "policy"))
+        assert "-pref 7 to 169.254.169.254 prohibit" in (await drift(router, "policy"))
         router.log.clear()
-        foreign = f"pref 89 from 10.1.0.11 to {METADATA_IPV4} lookup main"
+        foreign = f"pref 5 from 10.1.0.11 to {METADATA_IPV4} lookup main"
         await node.command("ip", "rule", "add", *foreign.split())
         assert f"+{foreign}" in (await drift(router, "policy"))
         await eventually(lambda: has_policy_rules(routed.lab, before))

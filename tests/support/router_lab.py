@@ -93,7 +93,7 @@ class RouterLab:
     async def remove_policy_rules(self) -> None:
         """Take the second guard away, which `nft flush ruleset` leaves."""
         for version in "-4", "-6":
-            for priority in "91", "90":
+            for priority in "7", "6":
                 await self.lab.node.command("ip", version, "rule", "delete", "pref", priority)
 
     async def connect(self, address: str, *, timeout: float = 2.0) -> Outcome:

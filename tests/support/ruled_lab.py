@@ -46,8 +46,8 @@ class RuledLab:
         for version, address in ((4, self.layout.intercepted[Family.IPV4]), (6, self.layout.intercepted[Family.IPV6])):
             to = ("to", str(address))
             rule = ("ip", f"-{version}", "rule", "add", "pref")
-            await self.lab.node.command(*rule, "90", "iif", "lo", *to, "lookup", "main")
-            await self.lab.node.command(*rule, "91", *to, "prohibit")
+            await self.lab.node.command(*rule, "6", "iif", "lo", *to, "lookup", "main")
+            await self.lab.node.command(*rule, "7", *to, "prohibit")
 
     async def install(self, servers: Sequence[LabServer], *, exempt: Sequence[LabHost] = ()) -> None:
         """All rules, leading to these servers with the gate open."""

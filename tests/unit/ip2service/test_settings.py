@@ -28,7 +28,7 @@ def test_the_nodes_name_is_all_that_has_to_be_said() -> None:
     assert (given.service.service_namespace, given.service.service_name) == ("iam4kube", "iam4kube")
     assert given.service.router_port_name == "router"
     assert given.routing.layout == Layout()
-    assert given.routing.rule_priority == 89
+    assert given.routing.rule_priority == 5
     assert (given.node.exempt_servers, given.bypass.accept_bypass) == (False, False)
     assert given.node.remove_startup_taint is None
     assert given.operation.verify_interval == 30
