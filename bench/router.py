@@ -32,7 +32,7 @@ class Effort:
     churn_seconds: float
 
 
-WHOLE = Effort(times=400, load_seconds=2, load_rounds=5, churn_seconds=60)
+WHOLE = Effort(times=400, load_seconds=2, load_rounds=7, churn_seconds=60)
 QUICK = Effort(times=40, load_seconds=1, load_rounds=2, churn_seconds=10)
 
 
