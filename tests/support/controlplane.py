@@ -1,8 +1,9 @@
 """A real etcd and a real API server on loopback ports, as envtest starts them, with RBAC on.
 
-Synchronous, because it outlives the event loops of single tests. Its admission plugin for ServiceAccounts is off:
-tests create pods whose ServiceAccount comes late or never. There is no kubelet and no controller: whoever needs a
-pod's status writes it, and a pod on a node stays terminating until it is deleted with a grace period of zero.
+Synchronous, because it outlives the event loops of single tests. Its admission plugin for ServiceAccounts is off
+unless asked for: tests create pods whose ServiceAccount comes late or never. There is no kubelet and no controller:
+whoever needs a pod's status writes it, and a pod on a node stays terminating until it is deleted with a grace period
+of zero.
 """
 
 import base64
@@ -30,18 +31,26 @@ _EXPIRY_LEEWAY = 60  # seconds after its expiry for which the API server takes a
 
 
 class ControlPlane:
-    """etcd and kube-apiserver, in `folder`, from the programs in `assets`. Use it with `with`."""
+    """etcd and kube-apiserver, in `folder`, from the programs in `assets`. Use it with `with`.
 
-    def __init__(self, assets: Path, folder: Path) -> None:
+    With `admit_service_accounts` a pod needs its ServiceAccount, and gets its token, as in a cluster. `flags` are more
+    flags of the API server.
+    """
+
+    def __init__(
+        self, assets: Path, folder: Path, *, admit_service_accounts: bool = False, flags: Sequence[str] = ()
+    ) -> None:
         self._assets = assets
         self._folder = folder
+        self._flags = tuple(flags)
+        self._disabled_plugins = [] if admit_service_accounts else ["--disable-admission-plugins=ServiceAccount"]
         self._etcd_port, self._etcd_peer_port, self.port = _free_ports(3)
         self._signer = TokenSigner()
         self._etcd: subprocess.Popen[bytes] | None = None
         self._api_server: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        (self._folder / "service-accounts.key").write_bytes(self._signer.pem())
+        self.service_account_key_file.write_bytes(self._signer.pem())
         (self._folder / "tokens.csv").write_text(f"{ADMIN_TOKEN},admin,1,system:masters\n{NOBODY_TOKEN},{NOBODY},2\n")
         try:
             self._start_etcd()
@@ -65,13 +74,18 @@ class ControlPlane:
         """What clients trust: the API server's own self-signed certificate."""
         return self._folder / "certificates" / "apiserver.crt"
 
+    @property
+    def service_account_key_file(self) -> Path:
+        """The private key that signs ServiceAccounts' tokens."""
+        return self._folder / "service-accounts.key"
+
     def program(self, name: str) -> Path:
         """One of Kubernetes' programs, such as kube-proxy."""
         return self._assets / name
 
     def start_api_server(self) -> None:
         """Start it on its port and wait until it is ready. Raises `RuntimeError` with its log's end, `TimeoutError`."""
-        key = self._folder / "service-accounts.key"
+        key = self.service_account_key_file
         self._api_server = self._start(
             "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
@@ -84,7 +98,8 @@ class ControlPlane:
             f"--service-account-signing-key-file={key}",
             f"--service-account-key-file={key}",
             "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/108",
-            "--disable-admission-plugins=ServiceAccount",
+            *self._disabled_plugins,
+            *self._flags,
             "--endpoint-reconciler-type=none",
             "--shutdown-delay-duration=0s",
         )

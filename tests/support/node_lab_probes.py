@@ -83,7 +83,7 @@ class Connection:
 
 async def open_connection(namespace: Namespace, address: str, port: int, *, timeout: float) -> Connection | Outcome:
     """A connection, or what came instead of one."""
-    made, began = namespace.socket(_family(address)), asyncio.get_running_loop().time()
+    made, began = namespace.socket(family_of(address)), asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(timeout):
             await asyncio.get_running_loop().sock_connect(made, (address, port))
@@ -95,7 +95,7 @@ async def open_connection(namespace: Namespace, address: str, port: int, *, time
 
 async def ask_udp(namespace: Namespace, address: str, port: int, *, timeout: float) -> Outcome:
     """Send one datagram and wait for an answer."""
-    made = namespace.socket(_family(address), socket.SOCK_DGRAM)
+    made = namespace.socket(family_of(address), socket.SOCK_DGRAM)
     return await _ask(made, (address, port), b"who\n", timeout=timeout)
 
 
@@ -106,7 +106,7 @@ async def ping(namespace: Namespace, address: str, *, timeout: float) -> Outcome
     )  # for both families: the kernel fills in identifier and checksum
     version = ip_address(address).version
     protocol = socket.IPPROTO_ICMPV6 if version == 6 else socket.IPPROTO_ICMP
-    made = namespace.socket(_family(address), socket.SOCK_DGRAM, protocol)
+    made = namespace.socket(family_of(address), socket.SOCK_DGRAM, protocol)
     return await _ask(made, (address, 0), bytes((_ECHO_REQUEST[version], *(0,) * 7)), timeout=timeout)
 
 
@@ -140,5 +140,6 @@ def _failed(error: OSError | EOFError, began: float) -> Outcome:
     return Outcome(result=result, seconds=seconds, error=errno.errorcode.get(number or 0))
 
 
-def _family(address: str) -> int:
+def family_of(address: str) -> int:
+    """The socket family of an address."""
     return socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET

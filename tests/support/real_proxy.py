@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.node_lab import NodeLab
+from tests.support.node_lab import LabHost, NodeLab
 from tests.support.node_lab_cluster import LabCluster
 
 _METRICS = ("127.0.0.1", 10249)
@@ -39,11 +39,20 @@ class ProxyMode(StrEnum):
 class RealProxy:
     """kube-proxy as a process in the lab's node. Use it with `async with`; its rules stay when it stops.
 
-    Needs `lab.relay(control_plane.port)`.
+    Needs `lab.relay(control_plane.port)`; or with `host`, another node, a relay there.
     """
 
-    def __init__(self, lab: NodeLab, cluster: LabCluster, *, node: str, mode: ProxyMode, folder: Path) -> None:
-        self._lab = lab
+    def __init__(
+        self,
+        lab: NodeLab,
+        cluster: LabCluster,
+        *,
+        node: str,
+        mode: ProxyMode,
+        folder: Path,
+        host: LabHost | None = None,
+    ) -> None:
+        self._host = host or lab.node
         self._control_plane = cluster.control_plane
         self._node = node
         self._mode = mode
@@ -77,7 +86,7 @@ class RealProxy:
     async def start(self) -> None:
         """Start it and wait for its rules. Raises `RuntimeError` with its log's end, `TimeoutError`."""
         with (self._folder / "kube-proxy.log").open("ab") as log:
-            self._process = self._lab.node.namespace.popen(self._command(), stdout=log, stderr=log)
+            self._process = self._host.namespace.popen(self._command(), stdout=log, stderr=log)
         async with asyncio.timeout(_START_SECONDS):
             while not await self._has_written():
                 if self._process.poll() is not None:
@@ -122,7 +131,7 @@ class RealProxy:
 
     async def _metrics(self) -> str:
         loop, chunks = asyncio.get_running_loop(), []
-        with self._lab.node.namespace.socket(socket.AF_INET) as connection:
+        with self._host.namespace.socket(socket.AF_INET) as connection:
             await loop.sock_connect(connection, _METRICS)
             await loop.sock_sendall(connection, b"GET /metrics HTTP/1.0\r\n\r\n")
             while chunk := await loop.sock_recv(connection, 65536):

@@ -1,0 +1,251 @@
+"""A small cluster with everything real but the kubelets, and in it what `kubectl apply -k` installs.
+
+    with Controllers(control_plane, folder):
+        async with UpgradeCluster(control_plane, folder) as cluster:
+            await cluster.install(settings)
+            await cluster.start_clients()
+            await cluster.kubectl("rollout", "restart", "deployment/iam4kube", "--namespace=iam4kube")
+
+Two nodes for servers, labelled and tainted as the manifests expect it; two workers with kube-proxy and all clients.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from iam4kube.sandbox.network import Relay
+from iam4kube.sandbox.sts.server import Sts
+from tests.support.controlplane import ControlPlane
+from tests.support.node_agent import NodeAgent
+from tests.support.node_agent_api import Api, Object
+from tests.support.node_agent_images import Image, Images
+from tests.support.node_agent_pod import PodWorker, Surroundings
+from tests.support.node_lab import LabHost, NodeLab
+from tests.support.node_lab_cluster import LabCluster
+from tests.support.real_proxy import ProxyMode, RealProxy
+from tests.support.upgrade_client_pods import CLIENTS, SHOP, client_objects
+from tests.support.upgrade_records import Request, requests_of
+
+SERVER, ROUTER = "iam4kube", "ip2service"
+"""The namespaces, and the Deployment and the DaemonSet in them."""
+SERVER_LABEL = "node-role.kubernetes.io/iam4kube"
+NEVER_READY = "never-ready"
+"""A tag of the server's image."""
+_MANIFESTS = Path(__file__).parents[2] / "manifests"
+_NOWHERE = "http://127.0.0.1:9"
+_POLL = 0.1
+_SECONDS = 60.0
+
+
+class UpgradeCluster:
+    """The cluster. Use it with `async with`, in the test itself: a node's failure ends the test."""
+
+    def __init__(self, control_plane: ControlPlane, folder: Path) -> None:
+        self.control_plane = control_plane
+        self.sts = Sts()
+        self.lab = NodeLab(pods=(), servers=())
+        self.api = Api(control_plane)
+        self.nodes: dict[str, NodeAgent] = {}
+        self._folder = folder
+        self._kubeconfig = control_plane.kubeconfig(folder / "admin.kubeconfig")
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._stack.enter_async_context(self.lab)
+            await self._stack.enter_async_context(self.sts)
+            await self._stack.enter_async_context(self.api)
+            await self._start_nodes()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, traceback)
+
+    async def install(self, changes: Object) -> None:
+        """Apply the manifests' base with a patch of the Deployment, and wait until all of it runs."""
+        overlay = self._folder / "overlay"
+        overlay.mkdir()
+        base = os.path.relpath(_MANIFESTS / "base", overlay.resolve())  # noqa: ASYNC240  # kustomize takes no other
+        target = {"kind": "Deployment", "name": SERVER}
+        kustomization = {
+            "resources": [base],
+            "patches": [{"target": target, "patch": json.dumps(changes | _named(target))}],
+        }
+        (overlay / "kustomization.yaml").write_text(json.dumps(kustomization))
+        await self.kubectl("apply", f"--kustomize={overlay}")
+        await self.until_rolled_out(f"daemonset/{ROUTER}", namespace=ROUTER)
+        await self.until_rolled_out(f"deployment/{SERVER}", namespace=SERVER)
+
+    async def start_clients(self) -> None:
+        """Start all clients, and wait until each has been answered."""
+        for path, obj in client_objects():
+            await self.api.ask("POST", path, obj)
+        for kind, name in CLIENTS:
+            await self.until_rolled_out(f"{kind}/{name}", namespace=SHOP)
+
+        async def all_answered() -> bool:
+            workers = self.pods(SHOP)
+            return all(" ok\n" in worker.log for worker in workers)
+
+        await eventually(all_answered)
+
+    def requests(self) -> list[Request]:
+        """What all clients have written so far."""
+        return [request for worker in self.pods(SHOP) for request in requests_of(worker.name, worker.log)]
+
+    def pods(self, namespace: str) -> list[PodWorker]:
+        """The pods of a namespace that are on nodes now."""
+        return [worker for node in self.nodes.values() for worker in node.present if worker.namespace == namespace]
+
+    def all_pods(self, namespace: str) -> list[PodWorker]:
+        """Those, and all that were."""
+        return [worker for node in self.nodes.values() for worker in node.workers if worker.namespace == namespace]
+
+    async def kubectl(self, *arguments: str, code: int = 0) -> str:
+        """Run kubectl as the administrator; returns what it wrote. `AssertionError` for another exit code."""
+        process = await asyncio.create_subprocess_exec(
+            self.control_plane.program("kubectl"),
+            f"--kubeconfig={self._kubeconfig}",
+            *arguments,
+            env={"HOME": str(self._folder), "PATH": os.environ["PATH"]},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert process.returncode == code, f"{arguments}: {output.decode()}{self._unready()}"
+        return output.decode()
+
+    async def until_rolled_out(self, what: str, *, namespace: str) -> None:
+        """Wait for a rollout's end. `AssertionError` when it takes too long."""
+        await self.kubectl("rollout", "status", what, f"--namespace={namespace}", f"--timeout={_SECONDS:g}s")
+
+    async def restart(self, what: str, *, namespace: str) -> None:
+        """`kubectl rollout restart`, and wait for its end."""
+        await self.kubectl("rollout", "restart", what, f"--namespace={namespace}")
+        await self.until_rolled_out(what, namespace=namespace)
+
+    async def until_ended(self, workers: Sequence[PodWorker]) -> None:
+        """Wait until the processes of these pods have ended, and the pods are gone."""
+
+        async def ended() -> bool:
+            present = [worker for node in self.nodes.values() for worker in node.present]
+            return not any(worker in present for worker in workers)
+
+        await eventually(ended)
+
+    async def endpoints(self) -> set[str]:
+        """The addresses to which kube-proxy may lead new connections: ready ones of the slices."""
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{SERVER}/endpointslices"
+        items: list[Any] = (await self.api.get(f"{path}?labelSelector=kubernetes.io/service-name={SERVER}"))["items"]
+        endpoints = [endpoint for item in items for endpoint in item.get("endpoints") or ()]
+        return {address for each in endpoints if each["conditions"]["ready"] for address in each["addresses"]}
+
+    async def proxies_know(self, address: str) -> bool:
+        """Whether the rules of any worker's kube-proxy still lead new connections to an address."""
+        listings = [
+            await node.host.command("nft", "list", "table", "ip", "kube-proxy")
+            for name, node in self.nodes.items()
+            if name.startswith("worker")
+        ]
+        return any(f"dnat to {address}:" in listing for listing in listings)
+
+    async def _start_nodes(self) -> None:
+        hosts = {"worker-1": self.lab.node} | {
+            name: self.lab.add_node(name) for name in ("worker-2", "server-1", "server-2")
+        }
+        tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
+        for name, host in hosts.items():
+            for port in self._ports():
+                await self._stack.enter_async_context(Relay(host.namespace, port=port))
+            self.nodes[name] = agent = self._agent(name, host)
+            running = tasks.create_task(agent.run(), name=f"agent of {name}")
+            self._stack.push_async_callback(_cancel, running)
+        for name, host in hosts.items():
+            if name.startswith("worker"):
+                await self._stack.enter_async_context(self._proxy(name, host))
+
+    def _agent(self, name: str, host: LabHost) -> NodeAgent:
+        around = Surroundings(
+            lab=self.lab,
+            api=self.api,
+            host=host,
+            images=_images(),
+            ports=self._ports(),
+            folder=self._folder / name,
+        )
+        zone = {
+            "topology.kubernetes.io/region": "eu-central-1",
+            "topology.kubernetes.io/zone": f"eu-central-1{name[-1]}",
+        }
+        if not name.startswith("server"):
+            return NodeAgent(around, name=name, labels={**zone, "role": "worker"})
+        taint = {"key": SERVER_LABEL, "effect": "NoSchedule"}
+        return NodeAgent(around, name=name, labels={**zone, SERVER_LABEL: ""}, taints=[taint])
+
+    def _proxy(self, name: str, host: LabHost) -> RealProxy:
+        folder = self._folder / f"proxy-of-{name}"
+        folder.mkdir()
+        cluster = LabCluster(self.control_plane)
+        return RealProxy(self.lab, cluster, node=name, mode=ProxyMode.NFTABLES, folder=folder, host=host)
+
+    def _ports(self) -> tuple[int, ...]:
+        return self.control_plane.port, self.sts.port
+
+    def _unready(self) -> str:
+        """The ends of the logs of pods that are not ready, for whoever wants to know why."""
+        workers = [worker for node in self.nodes.values() for worker in node.present]
+        unready = [worker for worker in workers if not all(each.ready for each in worker.containers)]
+        return "".join(f"\n{worker.namespace}/{worker.name}:\n{worker.log[-3000:]}" for worker in unready)
+
+
+def server_environment(sts: Sts) -> list[dict[str, str]]:
+    """Variables by which a server finds a fake STS: what a test changes in the Deployment."""
+    return [{"name": name, "value": value} for name, value in sts.environment().items()]
+
+
+async def eventually(condition: Callable[[], Awaitable[object]], *, seconds: float = _SECONDS) -> float:
+    """Wait until something is true; returns the monotonic time at which it was. Raises `TimeoutError`."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110  # other processes make it true
+            await asyncio.sleep(_POLL)
+    return time.monotonic()
+
+
+def _images() -> Images:
+    no_files = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    return Images(
+        {
+            SERVER: Image(environment=no_files),
+            # It starts, serves its health, and calls an STS that is not there: so it does not take over.
+            f"{SERVER}:{NEVER_READY}": Image(environment=no_files, more_arguments=(f"--sts-endpoint-url={_NOWHERE}",)),
+            ROUTER: Image(),
+            "client": Image(entrypoint=(sys.executable, "-P"), environment=no_files),
+        }
+    )
+
+
+def _named(target: Object) -> Object:
+    return {"apiVersion": "apps/v1", "kind": target["kind"], "metadata": {"name": target["name"]}}
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
