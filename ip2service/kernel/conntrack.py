@@ -1,22 +1,22 @@
 """Connection tracking: forgets connections to servers that are gone.
 
-A node may track hundreds of thousands of connections. The kernel picks those to the router's port (since 5.8; an
-older one sends all of them), and each is looked at again here: to delete another program's would break its connection.
+A node may track hundreds of thousands of connections. Each that was opened to the router's port is looked at here:
+to delete another program's would break its connection.
 """
 
-import errno
 import socket
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Final
 
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple, NFCTSocket
-
-from iam4kube.kube.addresses import canonical_address
 from iam4kube.kube.objects import Address
+from ip2service.kernel.conntrack_messages import ConnectionTable, Entry
 from ip2service.kernel.netlink import Netlink
 from ip2service.kernel.policy_rules import FAMILY_NUMBERS
 from ip2service.layout import Family
+
+_OVER: Final = {7, 8}
+"""TCP_CONNTRACK_TIME_WAIT and _CLOSE. They go by themselves, and a new connection from the same port replaces them.
+There may be a hundred thousand, and none has a client that waits."""
 
 
 class ConnectionTracking:
@@ -28,7 +28,8 @@ class ConnectionTracking:
     async def forget(self, *, frontends: Mapping[Family, Address], port: int, keep: Collection[Address]) -> int:
         """Delete the TCP entries opened to a frontend's port, unless an address in `keep` answers them.
 
-        Returns how many. Raises `NetlinkRefused`, `KernelStuck`.
+        Those of connections that are over already are left to expire. Returns how many were deleted. Raises
+        `NetlinkRefused`, `KernelStuck`.
         """
         return await self._netlink.run(
             "connections cannot be forgotten",
@@ -37,35 +38,22 @@ class ConnectionTracking:
 
 
 def _forget(family: Family, frontend: Address, port: int, keep: Collection[Address]) -> int:
-    with NFCTSocket(nfgen_family=FAMILY_NUMBERS[family]) as table:
-        gone = [each for each in _entries(table, family, frontend, port) if _answering(each, family) not in keep]
-        return sum(_delete(table, each, family) for each in gone)
-
-
-def _entries(table: NFCTSocket, family: Family, frontend: Address, port: int) -> Iterator[Any]:
     number = FAMILY_NUMBERS[family]
-    # Not by address: the kernel (6.18 still) has the comparison of IPv6 addresses the wrong way round.
-    to_port = NFCTAttrTuple(family=number, proto=socket.IPPROTO_TCP, dport=port)
-    to_frontend = NFCTAttrTuple(family=number, daddr=str(frontend), proto=socket.IPPROTO_TCP, dport=port)
-    for entry in list(table.dump(tuple_orig=to_port)):
-        if entry["nfgen_family"] == number and to_frontend.nla_eq(number, entry.get_attr("CTA_TUPLE_ORIG")):
-            yield entry
+    destination = socket.inet_pton(number, frontend)
+    kept = {socket.inet_pton(number, address) for address in keep if (":" in address) is (family is Family.IPV6)}
+    with ConnectionTable(number) as table:
+        gone = [
+            entry
+            for entry in table.to_port(port)
+            if entry.destination == destination and entry.answering not in kept and entry.state not in _OVER
+        ]
+        return sum(_delete(table, entry) for entry in gone)
 
 
-def _answering(entry: Any, family: Family) -> Address:
-    """Where replies come from."""
-    addresses = entry.get_attr("CTA_TUPLE_REPLY").get_attr("CTA_TUPLE_IP")
-    return canonical_address(addresses.get_attr(f"CTA_IP_V{family.value}_SRC"))
-
-
-def _delete(table: NFCTSocket, entry: Any, family: Family) -> bool:
-    """Whether it was still there. With its number: by now another connection may have the same addresses."""
-    opened = NFCTAttrTuple.from_netlink(FAMILY_NUMBERS[family], entry.get_attr("CTA_TUPLE_ORIG"))
-    zone = entry.get_attr("CTA_ZONE")
+def _delete(table: ConnectionTable, entry: Entry) -> bool:
+    """Whether it was still there. Its identity has its number: another connection may have the same addresses now."""
     try:
-        table.entry("del", tuple_orig=opened, id=entry.get_attr("CTA_ID"), zone=zone)
-    except NetlinkError as error:
-        if error.code != errno.ENOENT:
-            raise
+        table.delete(entry)
+    except FileNotFoundError:
         return False
     return True

@@ -2,17 +2,21 @@
 
 import socket
 from collections.abc import Callable
+from contextlib import closing
 from typing import NamedTuple
 
 import pytest
 from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple, NFCTSocket
 
 from iam4kube.kube.objects import Address
-from iam4kube.sandbox.network import Namespace
+from iam4kube.sandbox.network import METADATA_IPV4, Namespace
 from ip2service.kernel.conntrack import ConnectionTracking
 from ip2service.kernel.netlink import Netlink, NetlinkRefused
-from ip2service.layout import STAND_IN, Family
+from ip2service.layout import STAND_IN, Family, Mode
 from tests.support.capabilities import drop_net_admin
+from tests.support.node_lab import NodeLab
+from tests.support.node_lab_attempts import attempting
+from tests.support.ruled_lab import RuledLab
 
 pytestmark = pytest.mark.netns
 
@@ -145,3 +149,21 @@ def without_net_admin(namespace: Namespace) -> Callable[[], None]:
         drop_net_admin()
 
     return enter
+
+
+async def test_connections_that_are_over_are_left_to_expire(lab: NodeLab) -> None:
+    """A pod that connects as fast as it can leaves thousands: only those with a client behind them are looked for."""
+    ruled = RuledLab(lab, Mode.ENDPOINTS)
+    await ruled.install([lab.server("one")])
+    pod = lab.pod("a")
+    async with (
+        attempting(pod, METADATA_IPV4, 80, most=2_000) as attempts,
+        Netlink(enter=lab.node.namespace.enter) as netlink,
+    ):
+        await attempts.until(2_000)
+        with closing(await pod.keep(METADATA_IPV4, 80)) as kept:
+            assert (await kept.ask()).by == "one"
+            await ruled.change([lab.server("two")])
+            keep = [Address(lab.server("two").ipv4)]
+            assert await ConnectionTracking(netlink).forget(frontends=STAND_IN, port=PORT, keep=keep) == 1
+            assert (await kept.ask()).refused
