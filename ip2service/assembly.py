@@ -30,6 +30,7 @@ from ip2service.problems import ServiceReference
 from ip2service.readiness import Readiness
 from ip2service.reconciler import Reconciler
 from ip2service.settings import RouterSettings
+from ip2service.stale_connections import StaleConnections
 from ip2service.startup_taint import StartupTaint
 from ip2service.wishes import Wishes
 
@@ -52,7 +53,14 @@ class Router:
         self._recorder = EventRecorder(
             client, metrics=kube_metrics, now=now, component=PROGRAM, instance=self._node_name
         )
-        self.reconciler = self._reconciler()
+        self._rules = self._installed_rules()
+        self._stale_connections = StaleConnections(self._rules.forget_connections, forgot=self._metrics.forgot)
+        self.reconciler = Reconciler(
+            self._rules,
+            observer=self._metrics,
+            verify_interval=settings.operation.verify_interval,
+            keep_connections=self._stale_connections.keep,
+        )
         self._backends = Backends(_reference(settings), self._layout, node=self._node_name, changed=self._view_changed)
         self._services = Reflector(
             client,
@@ -90,6 +98,7 @@ class Router:
     async def start(self, tasks: Supervisor) -> None:
         """Start everything. What keeps the rules comes first."""
         tasks.start("rules", self.reconciler.run())
+        tasks.start("stale connections", self._stale_connections.run())
         tasks.start("event loop lag", self._lag.run())
         tasks.start("Kubernetes configuration", self._client.run())
         tasks.start("events", self._recorder.run())
@@ -107,15 +116,14 @@ class Router:
     def _view_changed(self) -> None:
         self._wishes.make()
 
-    def _reconciler(self) -> Reconciler:
-        rules = InstalledRules(
+    def _installed_rules(self) -> InstalledRules:
+        return InstalledRules(
             self._layout,
             rule_priority=self._settings.routing.rule_priority,
             tables=MeasuredTables(self._kernel.tables, self._metrics),
             policy=self._kernel.policy,
             connections=self._kernel.connections,
         )
-        return Reconciler(rules, observer=self._metrics, verify_interval=self._settings.operation.verify_interval)
 
     def _new_readiness(self) -> Readiness:
         return Readiness(

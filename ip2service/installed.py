@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class InstalledRules:
-    """Owns the rules of one node. Calls must not overlap: one task makes them."""
+    """Owns the rules of one node. Calls must not overlap, one task makes them; but for `forget_connections`."""
 
     def __init__(
         self,

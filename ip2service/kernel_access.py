@@ -48,12 +48,13 @@ class Kernel:
 async def open_kernel(layout: Layout, *, rule_priority: int) -> AsyncIterator[Kernel]:
     """The kernel. Changes nothing. Raises `SettingsError` where libnftables is missing, and `KernelError`."""
     layout = within(layout, ipv6=_IPV6.exists())
-    async with NfTables() as tables, Netlink() as netlink:
+    # Connections have a thread of their own: to look through them may take a second, and rules must not wait.
+    async with NfTables() as tables, Netlink() as netlink, Netlink() as tracking:
         yield Kernel(
             layout=layout,
             tables=tables,
             policy=PolicyRules(netlink, intercepted=layout.intercepted, priority=rule_priority),
-            connections=ConnectionTracking(netlink),
+            connections=ConnectionTracking(tracking),
             link_names=lambda: link_names(netlink),
             notices=lambda on_change: Notifications(
                 netlink, intercepted=layout.intercepted.values(), on_change=on_change

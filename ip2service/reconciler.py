@@ -7,7 +7,7 @@ and a few flags, so nothing queues up: a hundred changes of the endpoints during
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final, Never, Protocol
@@ -41,10 +41,6 @@ class Rules(Protocol):
         """Let exempt pods stay so. Raises `KernelError`."""
         ...
 
-    async def forget_connections(self, known: Collection[Address], /) -> int:
-        """End connections to addresses that are not known. Raises `KernelError`."""
-        ...
-
     async def verify(self) -> tuple[Snapshot, tuple[Drift, ...]]:
         """Compare and repair. Raises `ForeignTable`, `KernelError`."""
         ...
@@ -59,10 +55,6 @@ class Observer(Protocol):
 
     def verified(self, found: Snapshot, drifts: tuple[Drift, ...]) -> None:
         """The kernel was read, and what differed has been repaired."""
-        ...
-
-    def forgot(self, connections: int) -> None:
-        """So many connections to endpoints that are gone were forgotten."""
         ...
 
     def failed(self, problem: str) -> None:
@@ -106,11 +98,14 @@ class Reconciler:
         *,
         observer: Observer,
         verify_interval: float,
+        keep_connections: Callable[[frozenset[Address]], None],
         backoff: Backoff | None = None,
     ) -> None:
+        """`keep_connections` hears of the addresses that are known, once nothing leads to any other any more."""
         self._rules = rules
         self._observer = observer
         self._verify_interval = verify_interval
+        self._keep_connections = keep_connections
         self._backoff = backoff or Backoff(full_jitter(initial=0.1, maximum=5.0))
         self._agenda = _Agenda()
         self._wish: _Wish | None = None
@@ -175,11 +170,9 @@ class Reconciler:
 
     async def _grant(self, wish: _Wish) -> None:
         self._taken = wish
-        lost = self._granted is None or not self._granted.known <= wish.known
         await self._rules.apply(wish.contents)
-        if lost:
-            self._observer.forgot(await self._rules.forget_connections(wish.known))
         self._granted = wish
+        self._keep_connections(wish.known)
         self._observer.applied(seconds=asyncio.get_running_loop().time() - wish.made_at)
 
     async def _verify(self) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -36,7 +36,6 @@ class NotedRules:
     drifts: list[tuple[Drift, ...]] = field(default_factory=list)
     calls: list[tuple[float, str]] = field(default_factory=list)
     contents: list[Contents] = field(default_factory=list)
-    forgotten: list[Collection[Address]] = field(default_factory=list)
 
     async def _call(self, what: str) -> None:
         self.calls.append((asyncio.get_running_loop().time(), what))
@@ -54,10 +53,6 @@ class NotedRules:
     async def renew(self) -> None:
         await self._call("renew")
 
-    async def forget_connections(self, known: Collection[Address]) -> int:
-        self.forgotten.append(known)
-        return 1
-
     async def verify(self) -> tuple[Snapshot, tuple[Drift, ...]]:
         await self._call("verify")
         return NOTHING, self.drifts.pop(0) if self.drifts else ()
@@ -73,7 +68,7 @@ class Heard:
     applied_after: list[float] = field(default_factory=list)
     drifts: list[Drift] = field(default_factory=list)
     verifications: int = 0
-    forgot_connections: int = 0
+    kept: list[frozenset[Address]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def applied(self, *, seconds: float) -> None:
@@ -82,9 +77,6 @@ class Heard:
     def verified(self, found: Snapshot, drifts: tuple[Drift, ...]) -> None:
         self.verifications += 1
         self.drifts += drifts
-
-    def forgot(self, connections: int) -> None:
-        self.forgot_connections += connections
 
     def failed(self, problem: str) -> None:
         self.failures.append(problem)
@@ -95,7 +87,9 @@ async def running(rules: NotedRules) -> AsyncIterator[tuple[Reconciler, Heard]]:
     """A reconciler that runs, and what it tells."""
     heard = Heard()
     backoff = Backoff(full_jitter(initial=0.1, maximum=5.0))
-    reconciler = Reconciler(rules, observer=heard, verify_interval=VERIFY, backoff=backoff)
+    reconciler = Reconciler(
+        rules, observer=heard, verify_interval=VERIFY, keep_connections=heard.kept.append, backoff=backoff
+    )
     await reconciler.prepare()
     task = asyncio.create_task(reconciler.run())
     await asyncio.sleep(0)
@@ -226,13 +220,14 @@ async def test_failures_are_tried_again_with_growing_pauses() -> None:
         assert 12 <= len(heard.failures) <= 120
 
 
-async def test_connections_are_forgotten_only_when_an_address_has_left_all_slices() -> None:
-    """And once at the start, for those that left while no router ran."""
+async def test_connections_are_ended_only_once_nothing_leads_to_their_server() -> None:
+    """Before that a client that connects again would come to the same server."""
     one, two = Address("10.1.0.1"), Address("10.1.0.2")
-    rules = NotedRules()
+    rules = NotedRules(seconds=1.0)
     async with running(rules) as (reconciler, heard):
-        for known in ({one}, {one, two}, {two}, {two}):
-            reconciler.want(to("192.0.0.8"), known=frozenset(known))
-            await asyncio.sleep(1)
-    assert rules.forgotten == [frozenset({one}), frozenset({two})]
-    assert heard.forgot_connections == 2
+        await asyncio.sleep(5)
+        reconciler.want(to("192.0.0.8"), known=frozenset({one, two}))
+        await asyncio.sleep(0.5)
+        assert heard.kept == []
+        await until(lambda: bool(heard.applied_after))
+        assert heard.kept == [frozenset({one, two})]

@@ -77,7 +77,7 @@ async def test_a_wish_has_what_the_view_has() -> None:
     granted = Granted()
     wishes(Cluster(), granted).make()
     route = granted.contents[0].route(Family.IPV4)
-    assert (route.frontend, route.gate, route.exempt) == (Address("10.96.0.50"), True, {SERVER})
+    assert (route.frontend, route.gate, route.exempt) == (Address("10.96.0.50"), True, frozenset({SERVER}))
     assert granted.known == [{SERVER}]
 
 
