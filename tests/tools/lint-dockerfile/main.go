@@ -39,9 +39,11 @@ func lint(path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	source := llb.NewSourceMap(nil, path, "Dockerfile", text)
+	source.Definition = &llb.Definition{} // a builder would have one
 	results, err := dockerfile2llb.DockerfileLint(context.Background(), text, dockerfile2llb.ConvertOpt{
 		Config:         dockerui.Config{LinterConfig: &linter.Config{ExperimentalAll: true}},
-		SourceMap:      llb.NewSourceMap(nil, path, "Dockerfile", text),
+		SourceMap:      source,
 		TargetPlatform: &platform,
 		MetaResolver:   emptyImages{},
 	})
