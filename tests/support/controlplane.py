@@ -150,9 +150,20 @@ class ControlPlane:
         revision = _json_request("POST", f"{etcd}/put", {"key": key})["header"]["revision"]  # newer than all before
         _json_request("POST", f"{etcd}/compaction", {"revision": revision, "physical": True})
 
-    def request(self, method: str, path: str, body: Any = None, *, content_type: str = "application/json") -> Any:
-        """Ask as the administrator; returns the decoded answer. Raises `urllib.error.HTTPError`."""
-        headers = {"Authorization": f"Bearer {ADMIN_TOKEN}", "Content-Type": content_type}
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        token: str = ADMIN_TOKEN,
+    ) -> Any:
+        """Ask, as the administrator or with another token; returns the decoded answer.
+
+        Raises `urllib.error.HTTPError`.
+        """
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": content_type}
         return _json_request(method, self.url + path, body, headers=headers, context=self._tls())
 
     def token(self, namespace: str, name: str, *, lifetime: float) -> str:
