@@ -106,6 +106,7 @@ class Router:
         tasks.start("watch endpointslices", self._slices.run())
         tasks.start("exemptions", self._wishes.run())
         tasks.start("node", self._node.run())
+        await self._bypass.try_to_look()  # before anything can be found ready: the startup taint comes only once
         tasks.start("bypass", self._bypass.run())
         tasks.start("readiness", self.readiness.run())
         if (key := self._settings.node.remove_startup_taint) is not None:

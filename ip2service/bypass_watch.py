@@ -53,14 +53,18 @@ class BypassWatch:
             self._log(sign)
             self._sign = sign
 
+    async def try_to_look(self) -> None:
+        """Look once, if the kernel answers."""
+        try:
+            await self.look()
+        except KernelError as error:  # the reconciler asks the same kernel, and says what is wrong
+            logger.debug("Signs of a bypass not looked for", extra={"error": str(error)})
+
     async def run(self) -> Never:
-        """Look for ever."""
+        """Go on looking for ever."""
         while True:
-            try:
-                await self.look()
-            except KernelError as error:  # the reconciler asks the same kernel, and says what is wrong
-                logger.debug("Signs of a bypass not looked for", extra={"error": str(error)})
             await asyncio.sleep(PERIOD)
+            await self.try_to_look()
 
     def _log(self, sign: str) -> None:
         if sign:

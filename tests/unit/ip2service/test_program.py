@@ -99,3 +99,14 @@ async def test_a_router_becomes_ready_and_routes(kernel: KernelInMemory, tmp_pat
             await router.admin.stop(0.1)
     routed = "add element inet ip2service opening4 { 169.254.169.254 . 80 : 10.96.0.50 }"
     assert any(routed in text for text in kernel.applied)
+
+
+async def test_a_bypass_is_seen_before_anything_can_be_ready(kernel: KernelInMemory, tmp_path: Path) -> None:
+    """The startup taint, once removed, does not come back: a router that looks later has let pods in."""
+    kernel.links = frozenset({"lo", "cilium_host"})
+    async with KubernetesApi() as api:
+        flag = f"--kubeconfig={api.kubeconfig(tmp_path / 'kubeconfig')}"
+        async with program.open_router(settings(flag), NOTHING) as router, Supervisor() as tasks:
+            await router.start(tasks)
+            assert [line for line in router.readiness.missing() if line.startswith("bypass: ")]
+            await router.admin.stop(0.1)
