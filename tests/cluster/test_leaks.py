@@ -22,14 +22,14 @@ from tests.support.router_process import eventually, run_command
 
 pytestmark = [pytest.mark.netns, pytest.mark.cluster]
 
-ATTEMPTS = 105_000
+ATTEMPTS = 102_000
 """In each of the three data planes."""
 FLAP_PAUSE = 0.02  # seconds
 
 Trouble = Callable[[Running, Trials], Awaitable[None]]
 
 
-@pytest.mark.timeout(180)  # 25 s on an idle machine
+@pytest.mark.timeout(180)  # 20 s on an idle machine
 @pytest.mark.parametrize("data_plane", DATA_PLANES)
 async def test_nothing_reaches_the_real_service_whatever_happens_to_the_router(
     control_plane: ControlPlane, data_plane: str, tmp_path: Path, tell: Callable[[str], None]
@@ -47,10 +47,12 @@ async def test_nothing_reaches_the_real_service_whatever_happens_to_the_router(
         async with trials.meanwhile("and servers come and go"), flapping(running):
             await trials.more(max(1_000, (ATTEMPTS - trials.sum["attempts"]) // 2))
         tell(trials.table(f"kube-proxy: {data_plane}"))
-        assert trials.sum["attempts"] >= ATTEMPTS
-        assert trials.sum["served"] > ATTEMPTS / 20, "hardly anything was routed: nothing is proved"
         assert not trials.sum["leaked"]
         assert not await lab.arrivals()
+        assert trials.sum["attempts"] >= ATTEMPTS
+        assert trials.sum["served"] > ATTEMPTS / 20, "hardly anything was routed: nothing is proved"
+        changing = trials.rows["servers come and go"]
+        assert changing["silence"] < changing["attempts"] / 100, "pods are to be refused at once"
 
 
 async def servers_come_and_go(running: Running, trials: Trials) -> None:
@@ -75,7 +77,7 @@ async def the_router_is_killed(running: Running, trials: Trials) -> None:
 async def its_routing_table_is_deleted(running: Running, trials: Trials) -> None:
     """With the router there to mend it, and without."""
     async with flapping(running):
-        for _ in range(8):
+        for _ in range(5):
             await load(running, removal([ROUTING_TABLE]))
             await until_mended(running)
             await trials.more(100)
@@ -89,7 +91,7 @@ async def its_routing_table_is_deleted(running: Running, trials: Trials) -> None
 async def all_rules_are_flushed(running: Running, trials: Trials) -> None:
     """By another program; kube-proxy's rules go, too, and it has to be started again."""
     async with flapping(running):
-        for _ in range(8):
+        for _ in range(5):
             await load(running, "flush ruleset")
             await until_mended(running)
             await trials.more(100)
@@ -209,7 +211,7 @@ async def test_the_same_attempts_without_rules_do_reach_the_real_service() -> No
         assert set(await lab.arrivals()) == {a.ipv4, b.ipv6, c.ipv4, c.ipv6}
 
 
-@pytest.mark.parametrize("data_plane", DATA_PLANES)
+@pytest.mark.parametrize("data_plane", ["nftables", "no-proxy"])
 async def test_r21_nothing_reaches_the_real_service_after_a_reboot(
     control_plane: ControlPlane, data_plane: str, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:

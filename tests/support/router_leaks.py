@@ -26,7 +26,7 @@ the packets that came as far as there."""
 
 _AT_ONCE = 24  # in each family
 _MOST = 10_000_000
-_SECONDS = 110.0
+_SECONDS = 170.0
 _PATIENCE = 0.3  # seconds; answers take milliseconds
 _OTHERS_PAUSE = 0.01  # seconds: each of these attempts costs this process a thread
 _REFUSED = {"ECONNREFUSED", "ECONNRESET"}
@@ -41,19 +41,20 @@ class Trials:
         self._lab = lab
         self._routed = routed
         self._others: Counter[str] = Counter()
-        self._rows: dict[str, Counter[str]] = {}
+        self.rows: dict[str, Counter[str]] = {}
+        """Counts by what happened meanwhile, and by column."""
 
     @property
     def sum(self) -> Counter[str]:
         """All rows together."""
-        return sum(self._rows.values(), Counter())
+        return sum(self.rows.values(), Counter())
 
     @asynccontextmanager
     async def meanwhile(self, what: str) -> AsyncIterator[None]:
         """Count what ends during the block in a row of this name."""
         before = await self._counts()
         yield
-        self._rows[what] = await self._counts() - before
+        self.rows[what] = await self._counts() - before
 
     async def more(self, attempts: int) -> None:
         """Wait until so many more for port 80 have ended in each family. Raises `TimeoutError`."""
@@ -61,7 +62,7 @@ class Trials:
 
     def table(self, title: str) -> str:
         """The account, for people."""
-        rows = {**self._rows, "all": self.sum}
+        rows = {**self.rows, "all": self.sum}
         width = max(map(len, (title, *rows)))
         lines = [f"{title:<{width}}" + "".join(f"{column:>15}" for column in COLUMNS)]
         for name, row in rows.items():
