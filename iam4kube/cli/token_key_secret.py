@@ -21,7 +21,7 @@ _DESCRIPTION = """\
 Put one new key, which signs, into a Secret that is there and has none. A Secret that has keys is left alone, however
 often this runs and however many at a time. Needs get and patch on that one Secret. No key is ever printed."""
 
-_PATIENCE: Final = 30.0
+_PATIENCE: Final = 10.0
 """Seconds of trying. The Job starts it again after that."""
 
 
