@@ -32,6 +32,11 @@ class Routing(Protocol):
         """Why they are not; empty while all is well."""
         ...
 
+    @property
+    def granted(self) -> bool:
+        """Whether the kernel has been told, once, what the watches have found."""
+        ...
+
 
 class Watch(Protocol):
     """One watch."""
@@ -118,3 +123,5 @@ class Readiness:
             if not watch.synced:
                 problem = watch.problem and f"; {watch.problem}"
                 yield f"{name}: the first list is not complete{problem}"
+        if not self.routing.granted and all(watch.synced for watch in self.watches.values()):
+            yield "rules: what the first lists say is not in the kernel yet"

@@ -77,6 +77,8 @@ class Status:
     """Loop time of the last time that everything was found, or made, as it should be."""
     problem: str = ""
     """Why it is not so; empty while all is well."""
+    granted: bool = False
+    """Whether a wish is in the kernel. Until the first one is, the maps are as an earlier process left them."""
 
 
 @dataclass(kw_only=True)
@@ -172,6 +174,7 @@ class Reconciler:
         self._taken = wish
         await self._rules.apply(wish.contents)
         self._granted = wish
+        self.status.granted = True
         self._keep_connections(wish.known)
         self._observer.applied(seconds=asyncio.get_running_loop().time() - wish.made_at)
 

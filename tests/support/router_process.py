@@ -160,9 +160,9 @@ class RouterProcess:
         return self.logged(message, **fields)[0]
 
     async def until_ready(self, *, seconds: float = _SECONDS) -> None:
-        """Wait until it says that it is ready. Raises as `until`, with what is missing."""
+        """Wait until /readyz says so, up to half a second before the log. Raises as `until`, with what is missing."""
         try:
-            await self.until(lambda: bool(self.logged("Ready")), seconds=seconds)
+            await eventually(self._is_ready, seconds=seconds)
         except TimeoutError:
             raise TimeoutError("\n".join((*self.output, await self._readiness()))) from None
 
@@ -203,6 +203,14 @@ class RouterProcess:
     def _running(self) -> asyncio.subprocess.Process:
         assert self._process is not None, "it does not run"
         return self._process
+
+    async def _is_ready(self) -> bool:
+        if self._reading is None or self._reading.done():
+            raise RuntimeError("the router has ended:\n" + "\n".join(self.output))
+        try:
+            return (await self.ask("/readyz")).status == 200
+        except OSError:  # it does not listen yet
+            return False
 
     async def _readiness(self) -> str:
         try:

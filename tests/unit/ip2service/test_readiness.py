@@ -23,7 +23,7 @@ class Watch:
 class Node:
     """What readiness looks at, and what it tells."""
 
-    status: Status = field(default_factory=lambda: Status(verified_at=asyncio.get_running_loop().time()))
+    status: Status = field(default_factory=lambda: Status(verified_at=asyncio.get_running_loop().time(), granted=True))
     services: Watch = field(default_factory=Watch)
     bypass: str = ""
     service_problem: str = ""
@@ -47,7 +47,7 @@ async def test_verified_rules_and_synced_watches_make_it_ready() -> None:
 
 async def test_nothing_is_verified_before_the_first_time() -> None:
     """At start."""
-    assert Node(status=Status()).readiness().missing() == ["rules: not verified for over 90 s"]
+    assert Node(status=Status(granted=True)).readiness().missing() == ["rules: not verified for over 90 s"]
 
 
 async def test_rules_that_could_not_be_verified_for_three_intervals_are_unknown() -> None:
@@ -72,6 +72,17 @@ async def test_a_watch_that_is_not_synced_is_said_with_its_problem() -> None:
     assert node.readiness().missing() == [
         "services: the first list is not complete; list services: 403 Forbidden",
     ]
+
+
+async def test_what_the_watches_have_found_has_to_be_in_the_kernel_once() -> None:
+    """Pods that a removed startup taint lets in find a server at once."""
+    node = Node(services=Watch(synced=False))
+    node.status.granted = False
+    assert node.readiness().missing() == ["services: the first list is not complete"]
+    node.services.synced = True
+    assert node.readiness().missing() == ["rules: what the first lists say is not in the kernel yet"]
+    node.status.granted = True
+    assert node.readiness().is_ready
 
 
 async def test_an_api_server_that_is_down_makes_nothing_unready() -> None:
