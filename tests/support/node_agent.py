@@ -44,6 +44,7 @@ class NodeAgent:
         self._labels = {"kubernetes.io/os": "linux", "kubernetes.io/hostname": name, **(labels or {})}
         self._taints = [dict(taint) for taint in taints]
         self._present: dict[str, PodWorker] = {}
+        self._seen: set[str] = set()
 
     @property
     def host(self) -> LabHost:
@@ -79,7 +80,8 @@ class NodeAgent:
                 worker.vanish()
         elif worker is not None:
             worker.update(pod)
-        else:
+        elif uid not in self._seen:  # else it has ended, and the watch comes after
+            self._seen.add(uid)
             self._present[uid] = worker = PodWorker(pod, self._around)
             self.workers.append(worker)
             running = tasks.create_task(worker.run(), name=f"pod {worker.name}")

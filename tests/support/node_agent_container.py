@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from tests.support.node_agent_api import Object
@@ -46,7 +47,7 @@ class Container:
         self._state: Object = {"waiting": {"reason": "ContainerCreating"}}
         self._last_state: Object = {}
         self._started = False
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     @property
     def pid(self) -> int:
@@ -65,17 +66,18 @@ class Container:
         delay = 0.0
         while True:
             await self._live()
-            if self._stopping or not self._is_restarted():
+            if self._stopping.is_set() or not self._is_restarted():
                 return
             self._last_state, self._state = self._state, {"waiting": {"reason": "CrashLoopBackOff"}}
             self._changed()
-            await asyncio.sleep(delay)
+            if await self._is_stopped_within(delay):
+                return
             delay = min(max(2 * delay, _FIRST_DELAY), _LONGEST_DELAY)
             self.restarts += 1
 
     async def stop(self, grace: float) -> None:
         """SIGTERM, and after `grace` seconds SIGKILL. It is not restarted."""
-        self._stopping = True
+        self._stopping.set()
         await self._end(grace)
 
     async def kill(self) -> None:
@@ -97,6 +99,12 @@ class Container:
             "lastState": self._last_state,
         }
 
+    async def _is_stopped_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        return self._stopping.is_set()
+
     def _is_restarted(self) -> bool:
         return self._restart_policy == "Always" or (self._restart_policy == "OnFailure" and self.exit_code != 0)
 
@@ -109,7 +117,7 @@ class Container:
         probing = asyncio.create_task(self._probe(), name=f"probes of {self.name}")
         try:
             code = await self._process.wait()
-            if not self._stopping:
+            if not self._stopping.is_set():
                 await asyncio.sleep(_RELIST_SECONDS)
         finally:
             probing.cancel()
@@ -150,7 +158,7 @@ class Container:
         await asyncio.sleep(probe.initial_delay)
         while await probe.verdict(self._ask):  # noqa: ASYNC110  # another process answers
             await asyncio.sleep(probe.period)
-        if not self._stopping:
+        if not self._stopping.is_set():
             await self._end(self._grace)
 
     def _be_ready(self, ready: bool) -> None:

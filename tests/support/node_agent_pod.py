@@ -62,6 +62,11 @@ class PodWorker:
         return f"/api/v1/namespaces/{self.namespace}/pods/{self.name}"
 
     @property
+    def deleted(self) -> bool:
+        """Whether it has been told to end."""
+        return self._deletion.is_set()
+
+    @property
     def log(self) -> str:
         """What its containers have written."""
         path = self.folder / "log"
@@ -103,6 +108,7 @@ class PodWorker:
                 await _until_all_or(running, deletion)
                 if self._deletion.is_set():
                     await self._stop()
+                    await asyncio.wait(running)
             finally:
                 await asyncio.gather(*(container.kill() for container in self.containers))
                 await _cancel(*running, deletion)

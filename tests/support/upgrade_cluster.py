@@ -105,13 +105,17 @@ class UpgradeCluster:
         """What all clients have written so far."""
         return [request for worker in self.pods(SHOP) for request in requests_of(worker.name, worker.log)]
 
-    def pods(self, namespace: str) -> list[PodWorker]:
-        """The pods of a namespace that are on nodes now."""
-        return [worker for node in self.nodes.values() for worker in node.present if worker.namespace == namespace]
+    def pods(self, namespace: str, component: str | None = None) -> list[PodWorker]:
+        """The pods of a namespace that are on nodes now, all or those of one component."""
+        return [
+            worker for node in self.nodes.values() for worker in node.present if _is_of(worker, namespace, component)
+        ]
 
-    def all_pods(self, namespace: str) -> list[PodWorker]:
+    def all_pods(self, namespace: str, component: str | None = None) -> list[PodWorker]:
         """Those, and all that were."""
-        return [worker for node in self.nodes.values() for worker in node.workers if worker.namespace == namespace]
+        return [
+            worker for node in self.nodes.values() for worker in node.workers if _is_of(worker, namespace, component)
+        ]
 
     async def kubectl(self, *arguments: str, code: int = 0) -> str:
         """Run kubectl as the administrator; returns what it wrote. `AssertionError` for another exit code."""
@@ -216,9 +220,11 @@ class UpgradeCluster:
         return "".join(f"\n{worker.namespace}/{worker.name}:\n{worker.log[-3000:]}" for worker in unready)
 
 
-def server_environment(sts: Sts) -> list[dict[str, str]]:
-    """Variables by which a server finds a fake STS: what a test changes in the Deployment."""
-    return [{"name": name, "value": value} for name, value in sts.environment().items()]
+def server_settings(sts: Sts, *, min_ready_seconds: int) -> Object:
+    """What a test changes in the Deployment: a fake STS, and the time that a new server has to be ready."""
+    environment = [{"name": name, "value": value} for name, value in sts.environment().items()]
+    template = {"spec": {"containers": [{"name": SERVER, "env": environment}]}}
+    return {"spec": {"minReadySeconds": min_ready_seconds, "template": template}}
 
 
 async def eventually(condition: Callable[[], Awaitable[object]], *, seconds: float = _SECONDS) -> float:
@@ -244,6 +250,11 @@ def _images() -> Images:
 
 def _named(target: Object) -> Object:
     return {"apiVersion": "apps/v1", "kind": target["kind"], "metadata": {"name": target["name"]}}
+
+
+def _is_of(worker: PodWorker, namespace: str, component: str | None) -> bool:
+    labels = worker.pod["metadata"]["labels"]
+    return worker.namespace == namespace and component in (None, labels.get("app.kubernetes.io/component"))
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -1,11 +1,15 @@
 """What clients have written down, counted by the test's phases."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 SLOW = 1.0
 """Seconds after which an SDK has given up."""
+
+
+_LAST_OF_CALLS = ("credentials", "boto3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,56 +40,98 @@ def requests_of(client: str, log: str) -> list[Request]:
     ]
 
 
-@dataclass(kw_only=True)
-class Phase:
-    """A part of the test, and what was asked in it."""
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A named time between two readings of the monotonic clock."""
 
     name: str
     began: float
     ended: float
-    requests: list[Request] = field(default_factory=list)
 
     @property
-    def calls(self) -> int:
-        """SDKs' calls that have come to their end."""
-        return sum(request.what in ("credentials", "boto3") and not request.failed for request in self.requests)
+    def seconds(self) -> float:
+        """Its length."""
+        return self.ended - self.began
+
+    def overlaps(self, request: Request) -> bool:
+        """Whether a request was under way, or sent, in it."""
+        return request.began <= self.ended and self.began <= request.began + request.seconds
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.seconds:.1f} s in all"
+
+
+@dataclass(kw_only=True)
+class Phase:
+    """A part of a test, and what was asked in it."""
+
+    window: Window
+    requests: list[Request] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        seconds = self.window.seconds
+        times = sorted(request.seconds for request in self.requests) or [0.0]
+        kept = sum(request.what == "kept" for request in self.requests)
+        calls = sum(request.what in _LAST_OF_CALLS and not request.failed for request in self.requests)
+        return (
+            f"{self.window.name:<30} {seconds:5.1f} s, {len(self.requests) / seconds:3.0f} requests/s: "
+            f"{len(self.requests) - kept} with new connections, {kept} on kept ones; {calls} calls; "
+            f"{len(_failed(self.requests))} failed, {len(_slow(self.requests))} over 1 s, "
+            f"{sum(request.outcome == 'retried' for request in self.requests)} retried; "
+            f"p50 {1e3 * times[len(times) // 2]:.1f} ms, p99 {1e3 * times[len(times) * 99 // 100]:.0f} ms, "
+            f"longest {1e3 * times[-1]:.0f} ms"
+        )
+
+
+class Record:
+    """The phases of a test, one after the other."""
+
+    def __init__(self) -> None:
+        self.phases: list[Phase] = []
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """The time in which the block runs."""
+        began = time.monotonic()
+        yield
+        self.phases.append(Phase(window=Window(name=name, began=began, ended=time.monotonic())))
+
+    def sort(self, requests: Iterable[Request]) -> None:
+        """Give each request to the phase in which it began, if there is one."""
+        for request in requests:
+            for phase in self.phases:
+                if phase.window.began <= request.began < phase.window.ended:
+                    phase.requests.append(request)
+                    break
+
+    @property
+    def requests(self) -> list[Request]:
+        """Those of all phases."""
+        return [request for phase in self.phases for request in phase.requests]
 
     @property
     def failed(self) -> list[Request]:
         """Requests without the right answer."""
-        return [request for request in self.requests if request.failed]
+        return _failed(self.requests)
 
     @property
     def slow(self) -> list[Request]:
         """Answers that came too late for an SDK."""
-        return [request for request in self.requests if request.seconds > SLOW]
+        return _slow(self.requests)
 
     @property
-    def retried(self) -> int:
-        """Kept connections that were closed while a request was on its way."""
-        return sum(request.outcome == "retried" for request in self.requests)
-
-    @property
-    def slowest(self) -> float:
-        """In seconds."""
-        return max((request.seconds for request in self.requests), default=0.0)
+    def rate(self) -> float:
+        """Requests with new connections in a second."""
+        seconds = sum(phase.window.seconds for phase in self.phases)
+        return sum(request.what != "kept" for request in self.requests) / seconds
 
     def __str__(self) -> str:
-        seconds = self.ended - self.began
-        times = sorted(request.seconds for request in self.requests) or [0.0]
-        kinds = Counter(request.what for request in self.requests)
-        return (
-            f"{self.name:<28} {seconds:6.1f} s {len(self.requests):6d} requests ({len(self.requests) / seconds:.0f}/s, "
-            f"{kinds['kept']} on kept connections), {self.calls} calls, {len(self.failed)} failed, "
-            f"{len(self.slow)} over 1 s, {self.retried} retried; p50 {1e3 * times[len(times) // 2]:.1f} ms, "
-            f"p99 {1e3 * times[len(times) * 99 // 100]:.0f} ms, longest {1e3 * times[-1]:.0f} ms"
-        )
+        return "\n".join(map(str, self.phases))
 
 
-def sort_into(phases: Sequence[Phase], requests: Iterable[Request]) -> None:
-    """Give each request to the phase in which it began."""
-    for request in requests:
-        for phase in phases:
-            if phase.began <= request.began < phase.ended:
-                phase.requests.append(request)
-                break
+def _failed(requests: Iterable[Request]) -> list[Request]:
+    return [request for request in requests if request.failed]
+
+
+def _slow(requests: Iterable[Request]) -> list[Request]:
+    return [request for request in requests if request.seconds > SLOW]
