@@ -41,15 +41,20 @@ class AuditLog:
         policy.write_text(_POLICY)
         return (f"--audit-policy-file={policy}", f"--audit-log-path={self._path}", "--audit-log-mode=blocking")
 
-    def asked(self, account: str) -> frozenset[Asked]:
-        """Everything that a ServiceAccount (`namespace:name`) has asked of resources."""
-        return frozenset(_asked(entry) for entry in self._entries(account) if "objectRef" in entry)
+    @property
+    def size(self) -> int:
+        """How far it has got: what comes from now on is `since` this."""
+        return self._path.stat().st_size
 
-    def refused(self, account: str) -> list[str]:
+    def asked(self, account: str, *, since: int = 0) -> frozenset[Asked]:
+        """Everything that a ServiceAccount (`namespace:name`) has asked of resources."""
+        return frozenset(_asked(entry) for entry in self._entries(account, since) if "objectRef" in entry)
+
+    def refused(self, account: str, *, since: int = 0) -> list[str]:
         """What it was refused, with the reason. Paths without a resource, too."""
         return [
             f"{entry['verb']} {entry['requestURI']}: {entry['responseStatus'].get('message', '')}"
-            for entry in self._entries(account)
+            for entry in self._entries(account, since)
             if entry.get("responseStatus", {}).get("code") == 403
         ]
 
@@ -57,8 +62,9 @@ class AuditLog:
     def _path(self) -> Path:
         return self.folder / "audit.log"
 
-    def _entries(self, account: str) -> Iterator[dict[str, Any]]:
-        with self._path.open() as lines:
+    def _entries(self, account: str, since: int) -> Iterator[dict[str, Any]]:
+        with self._path.open("rb") as lines:
+            lines.seek(since)
             for line in lines:
                 entry = json.loads(line)
                 if entry["user"]["username"] == f"system:serviceaccount:{account}":

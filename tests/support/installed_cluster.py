@@ -16,8 +16,11 @@ from typing import Any
 
 from tests.support.audit import AuditLog
 from tests.support.controlplane import ControlPlane
-from tests.support.manifests import MANIFESTS, kubectl
+from tests.support.manifest_permissions import Grant
+from tests.support.manifests import BASE, MANIFESTS, container, kubectl, rendered
+from tests.support.world import run_command
 
+TOKEN_KEYS = "/api/v1/namespaces/iam4kube/secrets/iam4kube-token-keys"
 _SECONDS = 30.0  # a second on an idle machine
 MERGE = "application/merge-patch+json"
 
@@ -62,6 +65,20 @@ class InstalledCluster:
         """Change parts of an object, likewise."""
         return self.ask("PATCH", path, changes, content_type=MERGE, **options)
 
+    def allows(self, account: str, grant: Grant) -> bool:
+        """Whether a ServiceAccount (`namespace:name`) may do this now."""
+        attributes = {
+            "group": grant.group,
+            "resource": grant.resource,
+            "verb": grant.verb,
+            "namespace": grant.namespace,
+        }
+        if grant.names:
+            attributes["name"] = grant.names[0]
+        review = {"spec": {"user": f"system:serviceaccount:{account}", "resourceAttributes": attributes}}
+        answer = self.ask("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+        return bool(answer["status"]["allowed"])
+
     def until(self, holds: Callable[[], object]) -> None:
         """Wait until something is true of the API server, which hears of policies and roles by watches of its own."""
         deadline = time.monotonic() + _SECONDS
@@ -82,6 +99,15 @@ class InstalledCluster:
     def kubeconfig(self, name: str, token: str) -> Path:
         """A kubeconfig for whoever has this token."""
         return self.control_plane.kubeconfig(self.folder / f"{name}.kubeconfig", token=token)
+
+
+async def run_token_key_job(cluster: InstalledCluster) -> tuple[int, str, str]:
+    """What the container of the token key's Job does: exit code, standard output, standard error."""
+    token = cluster.control_plane.token("iam4kube", "iam4kube-token-keys", lifetime=600)
+    config = cluster.kubeconfig("token-keys", token)
+    _, *arguments = container(rendered(BASE), "Job", "iam4kube-token-keys")["command"]
+    environment = {"PATH": os.environ["PATH"], "IAM4KUBE_KUBECONFIG": str(config)}
+    return await run_command(*arguments, environment=environment)
 
 
 @contextmanager

@@ -24,9 +24,16 @@ WORKLOADS = ("Deployment", "DaemonSet", "Job")
 def kubectl(*arguments: str, stdin: str | None = None) -> str:
     """What kubectl prints. Raises `AssertionError` with what it complains of."""
     program = Path(os.environ["KUBEBUILDER_ASSETS"]) / "kubectl"
-    done = subprocess.run(  # in an environment without anybody's kubeconfig
-        [program, *arguments], input=stdin, capture_output=True, text=True, env={}, timeout=120, check=False
-    )
+    with tempfile.TemporaryDirectory() as home:  # without anybody's kubeconfig and cache
+        done = subprocess.run(
+            [program, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env={"HOME": home},
+            timeout=120,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

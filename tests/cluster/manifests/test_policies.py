@@ -161,6 +161,7 @@ def tenants(installed: InstalledCluster) -> Iterator[Tenants]:
     installed.until(is_judged)
     yield tenants
     installed.kubectl("delete", "validatingadmissionpolicybinding", "iam4kube-role-annotations")
+    installed.until(lambda: not refused(installed, "plain", annotations("x"), token=tenants.assigner))
 
 
 def refused(installed: InstalledCluster, account: str, changes: Any, *, token: str) -> str:

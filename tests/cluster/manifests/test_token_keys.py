@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +9,24 @@ import pytest
 
 from iam4kube.metadata.keyfile import parse_keyring
 from iam4kube.metadata.keyring import Keyring
-from tests.support.installed_cluster import InstalledCluster
+from tests.support.installed_cluster import TOKEN_KEYS, InstalledCluster, run_token_key_job
 from tests.support.manifests import BASE, container, rendered, rendered_text
 from tests.support.world import run_command
 
 pytestmark = pytest.mark.cluster
 
-JOB = ("Job", "iam4kube-token-keys")
-SECRET = "/api/v1/namespaces/iam4kube/secrets/iam4kube-token-keys"
-
 
 @pytest.fixture
 def secret(installed: InstalledCluster) -> InstalledCluster:
     """The cluster, with the Secret as a first installation has it."""
-    if "data" in installed.ask("GET", SECRET):
-        installed.patch(SECRET, {"data": None})
+    if "data" in installed.ask("GET", TOKEN_KEYS):
+        installed.patch(TOKEN_KEYS, {"data": None})
     return installed
-
-
-async def run_job(cluster: InstalledCluster) -> tuple[int, str, str]:
-    """What the Job's container does: exit code, standard output, standard error."""
-    token = cluster.control_plane.token("iam4kube", "iam4kube-token-keys", lifetime=600)
-    config = cluster.kubeconfig("token-keys", token)
-    _, *arguments = container(rendered(BASE), *JOB)["command"]
-    environment = {"PATH": os.environ["PATH"], "IAM4KUBE_KUBECONFIG": str(config)}
-    return await run_command(*arguments, environment=environment)
 
 
 def data(cluster: InstalledCluster) -> dict[str, Any]:
     """What the Secret holds, encoded."""
-    found: dict[str, Any] = cluster.ask("GET", SECRET).get("data", {})
+    found: dict[str, Any] = cluster.ask("GET", TOKEN_KEYS).get("data", {})
     return found
 
 
@@ -51,23 +38,23 @@ def keyring(cluster: InstalledCluster) -> Keyring:
 async def test_the_job_makes_one_key_and_tells_none(secret: InstalledCluster) -> None:
     """A server can use it, and what the Job's log shows is its id."""
     assert data(secret) == {}
-    code, output, errors = await run_job(secret)
+    code, output, errors = await run_token_key_job(secret)
     [key] = keyring(secret).keys
     assert (code, output, errors) == (0, f"Secret iam4kube/iam4kube-token-keys: made key {key.id}\n", "")
 
 
 async def test_the_second_time_changes_nothing(secret: InstalledCluster) -> None:
     """It runs with every upgrade."""
-    await run_job(secret)
-    before = secret.ask("GET", SECRET)
-    code, output, _ = await run_job(secret)
+    await run_token_key_job(secret)
+    before = secret.ask("GET", TOKEN_KEYS)
+    code, output, _ = await run_token_key_job(secret)
     assert (code, output) == (0, "Secret iam4kube/iam4kube-token-keys: has keys already, nothing changed\n")
-    assert secret.ask("GET", SECRET) == before
+    assert secret.ask("GET", TOKEN_KEYS) == before
 
 
 async def test_several_at_the_same_time_make_one_key(secret: InstalledCluster) -> None:
     """One says that it was it."""
-    runs = await asyncio.gather(*(run_job(secret) for _ in range(3)))
+    runs = await asyncio.gather(*(run_token_key_job(secret) for _ in range(3)))
     assert [code for code, _, _ in runs] == [0, 0, 0]
     [key] = keyring(secret).keys
     outputs = [output for _, output, _ in runs]
@@ -80,7 +67,7 @@ async def test_an_upgrade_leaves_the_key_alone(secret: InstalledCluster, how: st
     """Applied before and after, by the server and by the client: the manifests set no data, so they remove none."""
     arguments = ("apply", how, "--force-conflicts") if how == "--server-side" else ("apply", how)
     secret.kubectl(*arguments, "-f", "-", stdin=rendered_text(BASE))
-    await run_job(secret)
+    await run_token_key_job(secret)
     before = data(secret)
     secret.kubectl(*arguments, "-f", "-", stdin=rendered_text(BASE))
     assert data(secret) == before != {}
@@ -88,7 +75,7 @@ async def test_an_upgrade_leaves_the_key_alone(secret: InstalledCluster, how: st
 
 async def test_without_the_right_it_says_what_is_missing(secret: InstalledCluster) -> None:
     """In one line, with exit code 1: the Job starts it again."""
-    _, *arguments = container(rendered(BASE), *JOB)["command"]
+    _, *arguments = container(rendered(BASE), "Job", "iam4kube-token-keys")["command"]
     token = secret.control_plane.token("iam4kube", "iam4kube", lifetime=600)
     config = secret.kubeconfig("server", token)
     code, output, errors = await run_command(*arguments, f"--kubeconfig={config}", environment={})

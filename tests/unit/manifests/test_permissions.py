@@ -1,7 +1,5 @@
 """What the manifests grant is what the programs need, and nothing else."""
 
-from collections.abc import Sequence
-
 import pytest
 
 from iam4kube.kube.permissions import (
@@ -12,44 +10,21 @@ from iam4kube.kube.permissions import (
     Permission,
     Scope,
 )
+from tests.support.manifest_permissions import Grant, grants_of, role_key
 from tests.support.manifests import BASE, EVERYTHING, OVERLAYS, Manifest, pod_templates, rendered
 
 pytestmark = pytest.mark.cluster
 
-_NAMESPACES = {Scope.CLUSTER: None, Scope.SERVICE_NAMESPACE: "iam4kube", Scope.DEFAULT_NAMESPACE: "default"}
-Grant = tuple[str | None, str, str, tuple[str, ...], tuple[str, ...]]
-"""Namespace (None: everywhere), group, resource, names, verbs."""
-
-
-def grants_of(manifests: Sequence[Manifest], account: tuple[str, str]) -> list[Grant]:
-    """What is granted to one ServiceAccount, by namespace and name."""
-    roles = {_key(each): each["rules"] for each in manifests if each["kind"] in ("ClusterRole", "Role")}
-    return [
-        grant
-        for each in manifests
-        if each["kind"] in ("ClusterRoleBinding", "RoleBinding")
-        and account in [(subject["namespace"], subject["name"]) for subject in each["subjects"]]
-        for rule in roles[each["roleRef"]["kind"], each["metadata"].get("namespace"), each["roleRef"]["name"]]
-        for grant in _grants(rule, each["metadata"].get("namespace"))
-    ]
-
-
-def _key(role: Manifest) -> tuple[str, str | None, str]:
-    return role["kind"], role["metadata"].get("namespace"), role["metadata"]["name"]
-
-
-def _grants(rule: Manifest, namespace: str | None) -> list[Grant]:
-    assert rule.keys() <= {"apiGroups", "resources", "resourceNames", "verbs"}
-    return [
-        (namespace, group, resource, tuple(rule.get("resourceNames", ())), tuple(rule["verbs"]))
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-    ]
+_NAMESPACES = {Scope.CLUSTER: "", Scope.SERVICE_NAMESPACE: "iam4kube", Scope.DEFAULT_NAMESPACE: "default"}
 
 
 def needed(*permissions: Permission) -> list[Grant]:
-    """The same of what a program needs."""
-    return [(_NAMESPACES[each.scope], each.group, each.resource, each.names, each.verbs) for each in permissions]
+    """What a program needs, in the same words."""
+    return sorted(
+        Grant(_NAMESPACES[each.scope], each.group, each.resource, each.names, verb)
+        for each in permissions
+        for verb in each.verbs
+    )
 
 
 @pytest.mark.parametrize("folder", [BASE, *OVERLAYS, EVERYTHING])
@@ -57,11 +32,9 @@ def test_each_program_is_granted_what_it_needs(folder: str) -> None:
     """Nothing more: whoever takes a program has its rights. Nothing less: it would never become ready."""
     manifests = rendered(folder)
     more = [STARTUP_TAINT_PERMISSION] if folder in ("overlays/startup-taint", EVERYTHING) else []
-    assert sorted(grants_of(manifests, ("iam4kube", "iam4kube"))) == sorted(needed(*SERVER_PERMISSIONS))
-    assert grants_of(manifests, ("iam4kube", "iam4kube-token-keys")) == needed(TOKEN_KEY_PERMISSION)
-    assert sorted(grants_of(manifests, ("ip2service", "ip2service")), key=str) == sorted(
-        needed(*ROUTER_PERMISSIONS, *more), key=str
-    )
+    assert sorted(grants_of(manifests, "iam4kube:iam4kube")) == needed(*SERVER_PERMISSIONS)
+    assert sorted(grants_of(manifests, "iam4kube:iam4kube-token-keys")) == needed(TOKEN_KEY_PERMISSION)
+    assert sorted(grants_of(manifests, "ip2service:ip2service")) == needed(*ROUTER_PERMISSIONS, *more)
 
 
 @pytest.mark.parametrize("folder", [BASE, EVERYTHING])
@@ -77,8 +50,9 @@ def test_nothing_is_granted_to_anybody_else(folder: str) -> None:
         ("ServiceAccount", "iam4kube", "iam4kube-token-keys"),
         ("ServiceAccount", "ip2service", "ip2service"),
     }
-    roles = {_key(each) for each in manifests if each["kind"] in ("ClusterRole", "Role")}
-    bound = {(each["roleRef"]["kind"], each["metadata"].get("namespace"), each["roleRef"]["name"]) for each in bindings}
+    roles = {role_key(each) for each in manifests if each["kind"] in ("ClusterRole", "Role")}
+    bound = {(each["roleRef"]["kind"], *role_key(each)[1:]) for each in bindings}
+    assert all(each["roleRef"]["name"] == each["metadata"]["name"] for each in bindings)
     assert bound == roles
 
 
