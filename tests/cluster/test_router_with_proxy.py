@@ -1,18 +1,20 @@
 """The router beside the real kube-proxy in both of its modes, and without any, against a real API server."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from iam4kube.sandbox.network import METADATA_ADDRESSES
+from iam4kube.sandbox.network import METADATA_ADDRESSES, METADATA_IPV6
 from tests.support.controlplane import ControlPlane
 from tests.support.node_lab import REAL, NodeLab
-from tests.support.node_lab_probes import Result
+from tests.support.node_lab_cluster import Endpoint
+from tests.support.node_lab_probes import Outcome, Result
 from tests.support.real_router_lab import DATA_PLANES, Running, paused, running_node
 from tests.support.router_lab import endpoints_of
+from tests.support.router_process import eventually
 
 pytestmark = [pytest.mark.netns, pytest.mark.cluster]
 
@@ -129,3 +131,31 @@ async def test_a_service_made_anew_with_another_address_is_followed(running: Run
     assert not set(running.real.cluster_ips) & set(before)
     await running.real.until_answered(by="two")
     assert not await running.lab.arrivals()
+
+
+@pytest.mark.parametrize("data_plane", [name for name, each in DATA_PLANES.items() if each.proxy])
+async def test_a_tenants_service_does_not_lead_to_the_real_service(running: Running) -> None:
+    """The API server takes fd00:ec2::254 as an endpoint, and kube-proxy translates to it: after `there` and the guard.
+
+    Policy routing refuses; and where somebody has deleted its rules, the guard's second chain.
+    """
+    lab, cluster, metadata = running.lab, running.real.cluster, METADATA_IPV6
+    _, trap = await cluster.create_service("trap", port=80)
+    await cluster.set_endpoints("trap", endpoints_of(lab.server("one")))
+    await until(running, trap, lambda outcome: outcome.by == "one")
+    with paused(running.router.pid):
+        await cluster.set_endpoints("trap", [Endpoint(address=metadata)])
+        await until(running, trap, lambda outcome: outcome.by is None)
+        assert (await lab.pod("a").connect(trap, 80)).refused
+        await lab.node.command("ip", "-6", "rule", "delete", "to", metadata, "prohibit")
+        assert (await lab.pod("a").connect(trap, 80)).refused
+    assert not await lab.arrivals()
+
+
+async def until(running: Running, address: str, holds: Callable[[Outcome], bool]) -> None:
+    """Wait until a pod gets such an answer there on port 80. Raises `TimeoutError`."""
+
+    async def does_hold() -> bool:
+        return holds(await running.lab.pod("a").connect(address, 80))
+
+    await eventually(does_hold)
