@@ -1,20 +1,15 @@
 """The running router's start and end, on the real kernel: what holds before, between and after."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from iam4kube.sandbox.network import METADATA_ADDRESSES, METADATA_IPV4
-from ip2service.kernel.nft import NfTables
-from ip2service.kernel_protocols import Snapshot
-from ip2service.layout import SLOTS, Family, Layout, Mode
-from ip2service.ruleset import GUARD_TABLE, ROUTING_TABLE, guard_table, routing_table
+from ip2service.layout import Mode
 from tests.support.node_lab import REAL, NodeLab
-from tests.support.node_lab_attempts import attempting
 from tests.support.node_lab_probes import Result
 from tests.support.node_lab_rules import arrivals_of_pods
 from tests.support.router_lab import RouterLab
@@ -22,9 +17,6 @@ from tests.support.router_process import eventually
 
 pytestmark = pytest.mark.netns
 
-KILLS = 8
-START_SECONDS = 1.0
-"""From a process' start to its being ready, or nearly: it is killed at any moment of it."""
 TAINT = {"key": "ip2service.iam4kube/not-ready", "effect": "NoSchedule"}
 OTHER_TAINT = {"key": "example.com/gpu", "effect": "NoSchedule", "value": "a100"}
 CILIUM_LINKS = ("ip", "link", "add", "cilium_host", "type", "veth", "peer", "name", "cilium_net")
@@ -88,68 +80,6 @@ async def test_sigterm_ends_it_at_once_and_leaves_the_rules(routed: RouterLab) -
             assert (await kept.ask()).by == "one"
             assert (await routed.connect(METADATA_IPV4)).by == "one"
         assert "ip2service uninstall" in router.logged("Stopped; the rules stay in place")[0]["hint"]
-
-
-async def test_r20_a_router_killed_at_any_moment_leaves_no_partial_state(routed: RouterLab) -> None:
-    """Killed again and again while endpoints change: the kernel has the whole of some state, nothing gets through."""
-    lab, ones = routed.lab, (routed.lab.server("one"), routed.lab.server("two"))
-    chance = random.Random(20)
-    await routed.serve(ones[0])
-    async with routed.router() as router:
-        await router.until_ready()
-        async with flapping(routed), attempting(lab.pod("a"), METADATA_IPV4, 80, at_once=2) as attempts:
-            for _ in range(KILLS):
-                await asyncio.sleep(chance.uniform(0, START_SECONDS))  # the moment at which it is killed
-                await router.kill()
-                assert_whole(await snapshot(lab), routed.mode)
-                await router.start()
-        assert set(attempts.answers) <= {"one", "two"}
-        await router.until_ready()
-        await routed.change(ones[1])
-        await routed.until_answered(METADATA_IPV4, by="two")
-        assert await router.metric("ip2service_reconciliation_failures_total") == 0
-    assert not await arrivals_of_pods(lab)
-
-
-@asynccontextmanager
-async def flapping(routed: RouterLab) -> AsyncIterator[None]:
-    """Endpoints come and go until the block ends."""
-    one, two = routed.lab.server("one"), routed.lab.server("two")
-
-    async def flap() -> None:
-        while True:
-            for servers in (one,), (), (one, two), (two,):
-                await routed.change(*servers)
-                await asyncio.sleep(0.02)
-
-    task = asyncio.create_task(flap())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-async def snapshot(lab: NodeLab) -> Snapshot:
-    """What the node's kernel has of the router's tables."""
-    async with NfTables(enter=lab.node.namespace.enter) as tables:
-        read = {name: await tables.read(name) for name in (GUARD_TABLE, ROUTING_TABLE)}
-    return Snapshot(tables={name: table for name, table in read.items() if table is not None}, policy=frozenset())
-
-
-def assert_whole(found: Snapshot, mode: Mode) -> None:
-    """Both tables as they were written, and maps that fit together."""
-    layout = Layout(mode=mode)
-    assert found.tables[GUARD_TABLE].structure == guard_table(layout)
-    assert found.tables[ROUTING_TABLE].structure == routing_table(layout)
-    for family in Family:
-        opening, established, frontends = (
-            found.elements[f"{ROUTING_TABLE} {name}{family.value}"] for name in ("opening", "open", "frontends")
-        )
-        assert opening.items() <= established.items()
-        assert {f"{frontend} . {layout.router_port}" for frontend in established.values()} <= frontends.keys()
-        if mode is Mode.ENDPOINTS:
-            assert len(found.elements[f"{ROUTING_TABLE} endpoints{family.value}"]) == (SLOTS if opening else 0)
 
 
 async def test_routing_goes_on_without_the_api_server(routed: RouterLab) -> None:
