@@ -111,7 +111,7 @@ class NodeNetwork:
         configure(
             self.upstream,
             "link set lo up",
-            *(f"address add {address} dev lo" for address in (*_UPSTREAM_ADDRESSES, *METADATA_ADDRESSES)),
+            *(f"address add {address} dev lo nodad" for address in (*_UPSTREAM_ADDRESSES, *METADATA_ADDRESSES)),
             "route add blackhole 0.0.0.0/0",
             "route add blackhole ::/0",
         )
