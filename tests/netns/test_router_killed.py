@@ -26,10 +26,11 @@ pytestmark = pytest.mark.netns
 KILLS = 4
 MOST_SECONDS = 0.5
 """From a process' start to its end by chance: it is killed while it starts, and while it runs."""
-FLAP_SECONDS = 0.01
+FLAP_SECONDS = 0.03
 NETFILTER, NFTABLES_GROUP = 12, 1 << (7 - 1)  # linux/netlink.h; NFNLGRP_NFTABLES, linux/netfilter/nfnetlink.h
 
 
+@pytest.mark.timeout(120)  # eight starts beside a pod that takes all of a processor: 12 s on a busy machine
 async def test_r20_a_killed_router_leaves_no_partial_state(routed: RouterLab) -> None:
     """While endpoints change, again and again: the kernel has the whole of some state, and nothing gets through."""
     lab, chance = routed.lab, random.Random(20)
@@ -37,7 +38,7 @@ async def test_r20_a_killed_router_leaves_no_partial_state(routed: RouterLab) ->
     await routed.serve(one)
     async with routed.router() as router:
         await router.until_ready()
-        async with flapping(routed), attempting(lab.pod("a"), METADATA_IPV4, 80, at_once=2) as attempts:
+        async with flapping(routed), attempting(lab.pod("a"), METADATA_IPV4, 80, at_once=1) as attempts:
             for _ in range(KILLS):
                 await asyncio.sleep(chance.uniform(0, MOST_SECONDS))
                 await router.kill()
