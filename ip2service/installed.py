@@ -8,12 +8,12 @@ elements: until the API server has been heard, that is the best that is known.
 """
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from iam4kube.kube.objects import Address
 from ip2service.differences import Drift, element_drift, policy_drift, structure_drift
 from ip2service.kernel_protocols import Connections, ForeignTable, PolicyRouting, Snapshot, Tables, TableState
-from ip2service.layout import STAND_IN, Contents, Layout, Mode
+from ip2service.layout import STAND_IN, Contents, Family, Layout, Mode, Route
 from ip2service.policy_rules import PolicyRule, wanted_rules
 from ip2service.ruleset import (
     GUARD_TABLE,
@@ -58,6 +58,7 @@ class InstalledRules:
         # As the kernel lists what was installed: exactly our text with the libnftables that the tests know, but
         # another release may print it in another way, which is no drift.
         self._structures = {GUARD_TABLE: guard_table(layout), ROUTING_TABLE: routing_table(layout)}
+        self._listing_is_known = False
 
     async def prepare(self) -> None:
         """Put the guards in place, and adopt or make the routing table.
@@ -104,8 +105,7 @@ class InstalledRules:
         found = await self._snapshot()
         _refuse_foreign(found)
         drifts = (
-            *structure_drift(GUARD_TABLE, self._structures[GUARD_TABLE], _structure(found, GUARD_TABLE)),
-            *structure_drift(ROUTING_TABLE, self._structures[ROUTING_TABLE], _structure(found, ROUTING_TABLE)),
+            *self._structure_drifts(found),
             *element_drift(self._elements, found.elements),
             *policy_drift(self._policy_rules, found.policy),
         )
@@ -130,9 +130,14 @@ class InstalledRules:
             await self._tables.apply(text)
         self._elements = {**wanted, **elements_after(before, kept)}
         await self._change_policy(found.policy)
-        if len(intact) < len(self._structures):
-            intact = (await self._snapshot()).tables
-        self._learn(intact)
+        if not self._listing_is_known:
+            self._learn((await self._snapshot()).tables)
+
+    def _structure_drifts(self, found: Snapshot) -> Iterator[Drift]:
+        for name, structure in self._structures.items():
+            table = found.tables.get(name)
+            if table is None or not self._is_right(name, table):
+                yield from structure_drift(name, structure, None if table is None else table.structure)
 
     def _is_right(self, name: str, table: TableState) -> bool:
         """Whether the structure is ours; in the guard's case also as the boot rules install it."""
@@ -141,11 +146,18 @@ class InstalledRules:
         return name == GUARD_TABLE and table.structure == guard_table(self._layout, origin="boot")
 
     def _learn(self, tables: Mapping[str, TableState]) -> None:
-        """Remember how the kernel lists what is right. With the libnftables that the tests know, as it was written."""
-        for name, table in tables.items():
-            if not self._is_right(name, table):
-                _log.warning("This libnftables lists rules in a way of its own", extra={"table": name})
-            self._structures[name] = table.structure
+        """Remember how the kernel lists what was installed, if it is not as it was written.
+
+        Once, and not if one of the tables is listed as written: what differs after that was changed by somebody, also
+        within the millisecond after a repair, and must not be taken for what is right.
+        """
+        if len(tables) < len(self._structures):
+            return
+        self._listing_is_known = True
+        if any(self._is_right(name, table) for name, table in tables.items()):
+            return
+        _log.warning("This libnftables lists rules in a way of its own")
+        self._structures = {name: table.structure for name, table in tables.items()}
 
     def _wanted_elements(self, found: Elements) -> Elements:
         """What should be there: for the contents, or as long as there are none, what an earlier process left.
@@ -162,12 +174,17 @@ class InstalledRules:
 
     async def _change_policy(self, actual: frozenset[PolicyRule]) -> None:
         """Bring the policy rules from these to the wanted ones, the node's way out before what refuses."""
-        wanted = wanted_rules(self._layout, self._contents or Contents(), priority=self._rule_priority)
+        wanted = wanted_rules(self._layout, self._contents or self._adopted(), priority=self._rule_priority)
         for rule in sorted(wanted - actual, key=_priority):
             await self._policy.add(rule)
         for rule in sorted(actual - wanted, key=_priority, reverse=True):
             await self._policy.delete(rule)
         self._policy_rules = wanted
+
+    def _adopted(self) -> Contents:
+        """Whom an earlier process has exempted, for as long as the guard's elements last."""
+        exempt = {family: self._elements.get(f"{GUARD_TABLE} exempt{family.value}", {}) for family in Family}
+        return Contents(routes={family: Route(exempt=frozenset(map(Address, exempt[family]))) for family in exempt})
 
     async def _snapshot(self) -> Snapshot:
         tables = {name: await self._tables.read(name) for name in self._structures}
@@ -179,10 +196,6 @@ def _refuse_foreign(found: Snapshot) -> None:
     foreign = [name for name, table in found.tables.items() if not table.comment.startswith(owner_comment(name))]
     if foreign:
         raise ForeignTable(foreign)
-
-
-def _structure(found: Snapshot, name: str) -> str | None:
-    return found.tables[name].structure if name in found.tables else None
 
 
 def _permanent(keys: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from iam4kube.kube.objects import Address
 from iam4kube.sandbox.network import Namespace
 from ip2service.installed import InstalledRules
 from ip2service.kernel.nft import NfTables
-from ip2service.kernel_protocols import ForeignTable, KernelError, Snapshot
+from ip2service.kernel_protocols import ForeignTable, KernelError, Snapshot, Tables, TableState
 from ip2service.layout import STAND_IN, Contents, Family, Layout, Mode, Route
 from ip2service.policy_rules import PolicyRule, wanted_rules
 from ip2service.ruleset import (
@@ -26,6 +26,7 @@ from ip2service.ruleset import (
     wanted_elements,
 )
 from tests.support.router_contents import CLUSTER_IPS, LAYOUTS, endpoints, histories
+from tests.support.router_kernel import Table
 
 pytestmark = pytest.mark.netns
 
@@ -61,12 +62,43 @@ class ConnectionsInMemory:
         return 0
 
 
+@dataclass
+class TablesBesideAnother:
+    """The kernel's tables, with a program that answers each transaction by one of its own."""
+
+    tables: Tables
+    answer: str = ""
+
+    async def apply(self, text: str) -> None:
+        await self.tables.apply(text + self.answer)
+
+    async def read(self, table: str) -> TableState | None:
+        return await self.tables.read(table)
+
+
+@dataclass
+class TablesListedInAnotherWay:
+    """The kernel's tables as another libnftables might list them."""
+
+    tables: Tables
+
+    async def apply(self, text: str) -> None:
+        await self.tables.apply(text)
+
+    async def read(self, table: str) -> TableState | None:
+        found = await self.tables.read(table)
+        if found is None:
+            return None
+        structure = found.structure.replace("counter", "counter  ")
+        return Table(comment=found.comment, structure=structure, elements=found.elements, packets=found.packets)
+
+
 class Node:
     """A network namespace with its kernel's tables, for one router after another."""
 
     def __init__(self, namespace: Namespace, tables: NfTables) -> None:
         self._namespace = namespace
-        self.tables = tables
+        self.tables: Tables = tables
         self.policy = PolicyInMemory()
         self.connections = ConnectionsInMemory()
 
@@ -188,10 +220,12 @@ async def test_an_adopted_exemption_is_left_to_expire() -> None:
         successor = await node.started()
         await successor.renew()
         assert (await node.snapshot()).elements[f"{GUARD_TABLE} exempt4"] == {"10.1.0.9": TIMED}
+        assert node.policy.rules == wanted_rules(SERVICE, contents, priority=PRIORITY)
         for table in (GUARD_TABLE, ROUTING_TABLE):
             await node.nft(f"delete element inet {table} exempt4 {{ 10.1.0.9 }}")  # as its timeout does
         assert (await successor.verify())[1] == ()
         assert (await node.snapshot()).elements[f"{GUARD_TABLE} exempt4"] == {}
+        assert node.policy.rules == wanted_rules(SERVICE, Contents(), priority=PRIORITY)
 
 
 async def test_elements_are_carried_over_when_a_release_changes_the_table() -> None:
@@ -256,6 +290,38 @@ async def test_what_another_program_does_to_the_rules_is_found_told_and_repaired
         assert {name: each.structure for name, each in mended.tables.items()} == {
             name: each.structure for name, each in whole.tables.items()
         }
+        assert (await router.verify())[1] == ()
+
+
+@pytest.mark.parametrize("name", [GUARD_TABLE, ROUTING_TABLE])
+async def test_what_is_changed_right_after_a_repair_is_not_taken_for_right(name: str) -> None:
+    """A program that answers each repair at once wins only for as long as it goes on."""
+    change = f"insert rule inet {name} {'there' if name == ROUTING_TABLE else 'prerouting'} accept\n"
+    async with fresh_node() as node:
+        another = TablesBesideAnother(node.tables)
+        node.tables = another
+        router = await node.started()
+        another.answer = change
+        await node.nft("")
+        assert len((await router.verify())[1]) == 1
+        another.answer = ""
+        assert [drift.what for drift in (await router.verify())[1]] == ["table"]
+        assert (await router.verify())[1] == ()
+        found = await node.snapshot()
+        assert found.tables[GUARD_TABLE].structure == guard_table(SERVICE)
+        assert found.tables[ROUTING_TABLE].structure == routing_table(SERVICE)
+
+
+async def test_another_way_of_listing_the_same_rules_is_no_drift() -> None:
+    """The words are libnftables', and releases change them: what is installed is not installed again and again."""
+    async with fresh_node() as node:
+        node.tables = TablesListedInAnotherWay(node.tables)
+        router = await node.started()
+        before = node.listing()
+        assert (await router.verify())[1] == ()
+        assert node.listing() == before
+        await node.nft(f"insert rule inet {GUARD_TABLE} prerouting accept")
+        assert [drift.what for drift in (await router.verify())[1]] == ["table"]
         assert (await router.verify())[1] == ()
 
 
