@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.controlplane import ControlPlane
+from tests.support.image_builder import images_obstacle
 from tests.support.node_lab_obstacles import netns_obstacle
 
 ASSETS_VARIABLE = "KUBEBUILDER_ASSETS"
+TOOLS_VARIABLE = "TEST_TOOLS"
 _left_out = pytest.StashKey[list[str]]()
 
 
@@ -26,7 +28,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what cannot run here, and watch over the tasks of what can."""
     config.stash[_left_out] = []
-    for marker, find_obstacle in (("cluster", _cluster_obstacle), ("netns", netns_obstacle)):
+    for marker, find_obstacle in _OBSTACLES.items():
         marked = [item for item in items if item.get_closest_marker(marker)]
         if marked and (found := find_obstacle()):
             config.stash[_left_out].append(f"{len(marked)} {marker} tests left out: {found}")
@@ -47,6 +49,20 @@ def _cluster_obstacle() -> str | None:
     if os.environ.get(ASSETS_VARIABLE):
         return None
     return f'{ASSETS_VARIABLE} is not set (export {ASSETS_VARIABLE}="$(tests/controlplane/build)")'
+
+
+def _tools_obstacle() -> str | None:
+    if os.environ.get(TOOLS_VARIABLE):
+        return None
+    return f'{TOOLS_VARIABLE} is not set (export {TOOLS_VARIABLE}="$(tests/tools/build)")'
+
+
+_OBSTACLES = {
+    "cluster": _cluster_obstacle,
+    "netns": netns_obstacle,
+    "tools": _tools_obstacle,
+    "image": images_obstacle,
+}
 
 
 @pytest.fixture
