@@ -135,6 +135,19 @@ def test_policies_let_through_what_the_programs_use() -> None:
     assert metrics["ports"] == [{"protocol": "TCP", "port": server.operators.admin_listen.port}]
 
 
+@pytest.mark.parametrize(("namespace", "program"), [("iam4kube", SERVER), ("ip2service", ROUTER)])
+def test_pods_are_found_by_their_monitor(namespace: str, program: tuple[str, str]) -> None:
+    """By labels, port and path that they have; alerts know the program by the label `job`."""
+    manifests = rendered("overlays/prometheus-operator")
+    monitor = find(manifests, "PodMonitor", program[1], namespace=namespace)["spec"]
+    labels = find(manifests, *program)["spec"]["template"]["metadata"]["labels"]
+    assert monitor["selector"]["matchLabels"].items() <= labels.items()
+    assert labels[monitor["jobLabel"]] == program[1]
+    [endpoint] = monitor["podMetricsEndpoints"]
+    assert (endpoint["port"] in ports(manifests, *program), endpoint["path"]) == (True, "/metrics")
+    assert [each["targetLabel"] for each in endpoint["relabelings"]] == ["node"]
+
+
 def test_the_router_has_nothing_to_say_against_the_service(base: list[Manifest]) -> None:
     """It is where the router looks, with its port, and without what would be wrong or uneven."""
     settings = router_settings(base)
