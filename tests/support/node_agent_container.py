@@ -11,7 +11,7 @@ from tests.support.node_agent_probes import Probe
 
 Start = Callable[[], Awaitable[asyncio.subprocess.Process]]
 
-# The kubelet asks its runtime once a second which containers have ended (generic PLEG).
+# The kubelet asks its runtime once a second which containers have been started and have ended (generic PLEG).
 _RELIST_SECONDS = 1.0
 # Its back-off: at once after the first end, then 10 s, doubled each time up to 5 minutes.
 _FIRST_DELAY, _LONGEST_DELAY = 10.0, 300.0
@@ -112,14 +112,14 @@ class Container:
         """One process, from its start to its end."""
         self._process = await self._start()
         began = timestamp()
-        self._state = {"running": {"startedAt": began}}
-        self._changed()
         probing = asyncio.create_task(self._probe(), name=f"probes of {self.name}")
+        noticing = asyncio.get_running_loop().call_later(_RELIST_SECONDS, self._run_since, began)
         try:
             code = await self._process.wait()
             if not self._stopping.is_set():
                 await asyncio.sleep(_RELIST_SECONDS)
         finally:
+            noticing.cancel()
             probing.cancel()
             await asyncio.wait([probing])
         self.ready = self._started = False
@@ -127,6 +127,10 @@ class Container:
         reason = "Completed" if code == 0 else "Error"
         ended = {"exitCode": code, "reason": reason, "startedAt": began, "finishedAt": timestamp()}
         self._state = {"terminated": ended}
+        self._changed()
+
+    def _run_since(self, began: str) -> None:
+        self._state = {"running": {"startedAt": began}}
         self._changed()
 
     async def _probe(self) -> None:

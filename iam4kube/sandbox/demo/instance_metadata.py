@@ -20,15 +20,17 @@ PORT = 80
 OTHER_TCP_PORT = 8080
 OTHER_UDP_PORT = 123
 _ROLES = "/latest/meta-data/iam/security-credentials/"
+_ZONE = "/latest/meta-data/placement/availability-zone/"  # boto3 finds the region by it
 
 
 class InstanceMetadata:
     """The service. `run` it."""
 
-    def __init__(self, role: str, credentials: dict[str, str]) -> None:
+    def __init__(self, role: str, credentials: dict[str, str], *, zone: str = "eu-central-1a") -> None:
         """`credentials` is the document for the role of this name."""
         self._role = role
         self._credentials = credentials
+        self._zone = zone
         self.askers: Counter[str] = Counter()
         """Requests and datagrams by the address that they came from."""
 
@@ -39,6 +41,7 @@ class InstanceMetadata:
         application.router.add_put("/latest/api/token", self._token)
         application.router.add_get(_ROLES, self._roles)
         application.router.add_get(_ROLES + self._role, self._document)
+        application.router.add_get(_ZONE, self._availability_zone)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         async with AsyncExitStack() as listening:
@@ -69,6 +72,9 @@ class InstanceMetadata:
 
     async def _document(self, _request: web.Request) -> web.Response:
         return web.json_response(self._credentials)
+
+    async def _availability_zone(self, _request: web.Request) -> web.Response:
+        return web.Response(text=self._zone)
 
 
 class _Echo(asyncio.DatagramProtocol):
