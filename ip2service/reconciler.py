@@ -7,7 +7,7 @@ and a few flags, so nothing queues up: a hundred changes of the endpoints during
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final, Never, Protocol
@@ -24,6 +24,8 @@ RENEWAL_PERIOD: Final = 20.0
 """Seconds between two renewals of exempt pods, a third of `EXEMPT_TIMEOUT`."""
 NOTICE_PAUSE: Final = 0.1
 """Seconds at least between two verifications that notices ask for: another program may rewrite rules all the time."""
+DRIFT_PAUSE: Final = 30.0
+"""Seconds at least between two log lines about the same difference, however often it is repaired."""
 
 
 class Rules(Protocol):
@@ -113,6 +115,7 @@ class Reconciler:
         self._wish: _Wish | None = None
         self._taken: _Wish | None = None
         self._granted: _Wish | None = None
+        self._told: dict[Drift, float] = {}
         self.status = Status()
 
     def want(self, contents: Contents, *, known: frozenset[Address]) -> None:
@@ -184,13 +187,20 @@ class Reconciler:
         self._agenda.read_at = started
         self._agenda.verify_at = started + self._verify_interval
         found, drifts = await self._rules.verify()
-        for drift in drifts:
-            fields = {"what": drift.what, "where": drift.where, "difference": drift.detail}
-            _log.warning("Rules differed from what was installed; repaired", extra=fields)
+        self._tell(drifts, now=started)
         if self.status.problem:
             _log.info("Rules are in place again")
         self.status.verified_at, self.status.problem = started, ""
         self._observer.verified(found, drifts)
+
+    def _tell(self, drifts: Iterable[Drift], *, now: float) -> None:
+        """Log what differed, but not what the log has just said: two programs may undo each other's work for ever."""
+        self._told = {drift: at for drift, at in self._told.items() if now - at < DRIFT_PAUSE}
+        for drift in drifts:
+            if drift not in self._told:
+                self._told[drift] = now
+                fields = {"what": drift.what, "where": drift.where, "difference": drift.detail}
+                _log.warning("Rules differed from what was installed; repaired", extra=fields)
 
     def _fail(self, error: Exception) -> None:
         if not self.status.problem:

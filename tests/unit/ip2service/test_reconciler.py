@@ -13,7 +13,7 @@ from iam4kube.runtime.backoff import Backoff, full_jitter
 from ip2service.differences import Drift
 from ip2service.kernel_protocols import KernelError, Snapshot
 from ip2service.layout import Contents, Family, Route
-from ip2service.reconciler import NOTICE_PAUSE, RENEWAL_PERIOD, Reconciler
+from ip2service.reconciler import DRIFT_PAUSE, NOTICE_PAUSE, RENEWAL_PERIOD, Reconciler
 
 pytestmark = pytest.mark.looptime
 
@@ -191,6 +191,21 @@ async def test_drift_is_told_with_what_differed(caplog: pytest.LogCaptureFixture
     assert heard.drifts == [DRIFT]
     (line,) = caplog.records
     assert line.__dict__["difference"] == "the table is gone"
+
+
+async def test_what_another_program_does_again_and_again_is_told_twice_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Two programs may undo each other's work ten times a second: counted each time, and the log is not flooded."""
+    rules = NotedRules(drifts=[(), *[(DRIFT,)] * 300])
+    with caplog.at_level(logging.WARNING):
+        async with running(rules) as (reconciler, heard):
+            began = asyncio.get_running_loop().time()
+            while len(heard.drifts) < 300:
+                reconciler.notice()
+                await asyncio.sleep(2 * NOTICE_PAUSE)
+            assert asyncio.get_running_loop().time() - began == pytest.approx(60, abs=1)
+    assert len(caplog.records) == pytest.approx(60 / DRIFT_PAUSE, abs=1)
 
 
 async def test_after_a_failure_everything_is_looked_at_before_the_wish_is_tried_again() -> None:
