@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def _cluster_obstacle() -> str | None:
 
 def _tools_obstacle() -> str | None:
     if os.environ.get(TOOLS_VARIABLE):
-        return None
+        return None if shutil.which("shellcheck") else "there is no shellcheck (install Debian's shellcheck)"
     return f'{TOOLS_VARIABLE} is not set (export {TOOLS_VARIABLE}="$(tests/tools/build)")'
 
 
