@@ -108,6 +108,17 @@ async def test_r22_a_service_whose_slices_stay_does_not_go_on_serving(routed: Ro
     assert not await routed.lab.arrivals()
 
 
+async def test_r23_connections_older_than_the_router_are_reset_before_it_knows_a_server(routed: RouterLab) -> None:
+    """The guard does it, also where there is no Service, and for as long as there is none."""
+    async with AsyncExitStack() as stack:
+        pod = routed.lab.pod("a")
+        old = [stack.enter_context(closing(await pod.keep(address, 80))) for address in METADATA_ADDRESSES]
+        assert [(await kept.ask()).by for kept in old] == [REAL] * 2
+        await stack.enter_async_context(router := routed.router())
+        await router.until_logged("Guards are in place")
+        assert [(await kept.ask()).result for kept in old] == [Result.REFUSED] * 2
+
+
 async def test_r23_connections_older_than_the_router_are_reset(routed: RouterLab) -> None:
     """They lead to the real service, for as long as their clients like; new ones lead to a server."""
     await routed.serve(routed.lab.server("one"))
@@ -143,7 +154,7 @@ async def test_kept_connections_live_on_when_endpoints_change(routed: RouterLab)
 
 
 async def test_connections_to_an_address_that_has_left_all_slices_end(routed_to_endpoints: RouterLab) -> None:
-    """In endpoints mode nobody else would tell the client; others, and the node's own, are left alone."""
+    """In endpoints mode nobody else would tell the client. Those to a terminating server, and all others, live on."""
     routed = routed_to_endpoints
     one, two, pod = routed.lab.server("one"), routed.lab.server("two"), routed.lab.pod("a")
     await routed.serve(one)
@@ -154,12 +165,13 @@ async def test_connections_to_an_address_that_has_left_all_slices_end(routed_to_
         assert [(await kept.ask()).by for kept in (direct, *gone)] == ["one"] * 3
         await routed.change(one, two)
         await router.until_metric('ip2service_endpoints{family="IPv6"}', 2)
-        stays = stack.enter_context(closing(await keep_at(routed, "two")))
-        await routed.change(two)
+        leaving = stack.enter_context(closing(await keep_at(routed, "two")))
+        terminating = endpoints_of(two, ready=False, serving=False, terminating=True)
+        await routed.set_endpoints(*terminating, *endpoints_of(await routed.lab.add_server("three")))
         for kept in gone:
             await until_cut(kept)
         assert await router.metric("ip2service_forgotten_connections_total") >= 2
-        assert [(await kept.ask()).by for kept in (direct, stays)] == ["one", "two"]
+        assert [(await kept.ask()).by for kept in (direct, leaving)] == ["one", "two"]
 
 
 async def test_a_service_made_anew_is_followed_to_its_new_address(routed_to_service: RouterLab) -> None:
