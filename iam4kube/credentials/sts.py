@@ -17,7 +17,8 @@ import msgspec
 from iam4kube.credentials.call_threads import CallThreads
 from iam4kube.credentials.classification import OWN_CREDENTIALS, classify
 from iam4kube.credentials.intermediate import INTERMEDIATE_SESSION_NAME, Intermediate
-from iam4kube.credentials.sts_client import SessionCredentials, find_region, sts_client
+from iam4kube.credentials.region import find_region
+from iam4kube.credentials.sts_client import SessionCredentials, sts_client
 from iam4kube.credentials.values import Credentials, FailureKind, FetchError
 from iam4kube.roles import RoleArn, RoleKey
 from iam4kube.runtime.clock import Now
@@ -81,7 +82,8 @@ class AssumeRoleSource:
 
         Raises `SettingsError`.
         """
-        await asyncio.to_thread(self._make_clients)
+        region = await find_region(self._region)
+        await asyncio.to_thread(self._make_clients, region)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -119,8 +121,7 @@ class AssumeRoleSource:
             raise FetchError(kind=FailureKind.TRANSIENT, code="OddAnswer", message=text)
         return Caller(match["partition"], match["account"], match["role"])
 
-    def _make_clients(self) -> None:
-        region = find_region(self._region)
+    def _make_clients(self, region: str) -> None:
         make = functools.partial(
             sts_client, region=region, endpoint_url=self._endpoint_url, connections=self._connections
         )

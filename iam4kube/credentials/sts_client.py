@@ -1,8 +1,8 @@
 """boto3's STS client as this server needs it, and the two kinds of credentials it signs with.
 
 One thread-safe client for all threads. Its own retries are off: the limiter counts every request. What botocore
-resolves when a client is made, and never again, is resolved here at each call: the region once, with the
-instance metadata as a last resort, and the credentials until there are some.
+resolves when a client is made, and never again, is resolved here at each call: the credentials until there are some.
+Which region is called is found separately, with the instance metadata as a last resort.
 """
 
 import contextlib
@@ -122,19 +122,25 @@ def _aws_mistakes() -> Iterator[None]:
 
 
 @_aws_mistakes()
-def find_region(region: str | None) -> str:
-    """The region whose STS is called: as set, of the environment or AWS configuration, or where this instance
-    runs. Blocks for up to two seconds. Raises `SettingsError`.
-    """
-    session = botocore.session.get_session()
+def configured_region(region: str | None) -> str | None:
+    """The region whose STS is called: as set, or of the environment or AWS configuration. Raises `SettingsError`."""
     # The SDKs' AWS_REGION, which EKS sets for pods, is not one of botocore's.
-    found = region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
-    found = found or IMDSRegionProvider(session).provide()
-    if not found:
-        raise SettingsError(
-            ["no AWS region: set --sts-region or IAM4KUBE_STS_REGION or AWS_REGION, such as eu-central-1"]
-        )
-    return str(found)
+    found = region or os.environ.get("AWS_REGION") or botocore.session.get_session().get_config_variable("region")
+    return str(found) if found else None
+
+
+@_aws_mistakes()
+def instance_region() -> str | None:
+    """The region that this instance runs in; None where its metadata service does not answer. Blocks for up to two
+    seconds.
+    """
+    found = IMDSRegionProvider(botocore.session.get_session()).provide()
+    return str(found) if found else None
+
+
+def asks_instance() -> bool:
+    """Whether the instance metadata service may be asked: what turns it off for all SDKs turns it off here."""
+    return os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() != "true"
 
 
 @_aws_mistakes()

@@ -195,6 +195,7 @@ async def test_missing_region_is_a_mistake_in_the_settings(aws: Aws, monkeypatch
     """One line with the setting and the remedy, at the start; `region` alone is enough."""
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(SettingsError, match=r"no AWS region: set --sts-region or IAM4KUBE_STS_REGION"):
         async with aws.source():
             pass
