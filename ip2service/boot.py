@@ -77,6 +77,8 @@ def boot_commands(layout: Layout, *, rule_priority: int) -> Iterator[str]:
 
 def _added_once(rule: PolicyRule) -> str:
     ip = f"ip -{rule.family.value} rule"
-    command = f"{ip} show pref {rule.priority} to {rule.destination} | grep -q . || {ip} add {rule}"
+    # systemd-networkd starts later, and deletes rules of any other origin than the kernel.
+    addition = f"{ip} add {rule} protocol kernel"
+    command = f"{ip} show pref {rule.priority} to {rule.destination} | grep -q . || {addition}"
     # A kernel without IPv6 has nothing to refuse there.
     return f"test ! -e /proc/sys/net/ipv6 || {command}" if rule.family is Family.IPV6 else command

@@ -18,6 +18,7 @@ from ip2service.policy_rules import Action, PolicyRule, priorities
 FAMILY_NUMBERS: Final = {Family.IPV4: int(socket.AF_INET), Family.IPV6: int(socket.AF_INET6)}
 _ADDRESS_BITS: Final = {Family.IPV4: 32, Family.IPV6: 128}
 _MAIN: Final = 254  # linux/rtnetlink.h
+_KERNEL: Final = 2  # RTPROT_KERNEL, linux/rtnetlink.h
 _LOOPBACK: Final = "lo"
 _INVERT: Final = 0x2  # linux/fib_rules.h: "not from ..."
 _NOTHING_SUPPRESSED: Final = 0xFFFFFFFF
@@ -57,7 +58,9 @@ class PolicyRules:
             # The kernel's own "File exists" does not tell: for a rule of another origin (FRA_PROTOCOL) it adds a second
             # one, and it takes "not to ..." or "from 10.0.0.0/8 to ..." for "to ...".
             if rule not in self._dump(route, rule.family):
-                route.rule("add", **_arguments(rule))
+                # systemd-networkd deletes the rules of every other origin, as it starts and as links come (systemd
+                # issue 19106, aws/amazon-vpc-cni-k8s issue 1600).
+                route.rule("add", **_arguments(rule), protocol=_KERNEL)
 
     def _delete(self, rule: PolicyRule) -> None:
         with IPRoute() as route:

@@ -49,7 +49,7 @@ def rules(netlink: Netlink) -> PolicyRules:
 
 def listed(namespace: Namespace, family: Family) -> list[str]:
     """What `ip rule` shows, but for the three that every namespace has."""
-    command = namespace.command("ip", f"-{family.value}", "rule")
+    command = namespace.command("ip", f"-{family.value}", "-details", "rule")
     lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.splitlines()
     return [" ".join(line.split()) for line in lines if not line.startswith(("0:", "32766:", "32767:"))]
 
@@ -67,14 +67,17 @@ async def add_all(rules: PolicyRules) -> None:
 
 
 async def test_what_is_added_is_read_back(namespace: Namespace, rules: PolicyRules) -> None:
-    """All rules of both families are read as they were added, and `ip rule` shows them as documented."""
+    """All rules of both families are read as they were added, and `ip rule` shows them as documented.
+
+    As the kernel's own: systemd-networkd deletes all others.
+    """
     assert await rules.read() == frozenset()
     await add_all(rules)
     assert await rules.read() == WANTED
     assert listed(namespace, Family.IPV6) == [
-        "89: from fd00:10:1::5 to fd00:ec2::254 lookup main",
-        "90: from all to fd00:ec2::254 iif lo lookup main",
-        "91: from all to fd00:ec2::254 prohibit",
+        "89: from fd00:10:1::5 to fd00:ec2::254 lookup main proto kernel",
+        "90: from all to fd00:ec2::254 iif lo lookup main proto kernel",
+        "91: from all to fd00:ec2::254 prohibit proto kernel",
     ]
 
 
@@ -90,7 +93,7 @@ async def test_adding_and_deleting_twice_is_fine(namespace: Namespace, rules: Po
     assert listed(namespace, Family.IPV4) == listed(namespace, Family.IPV6) == []
 
 
-@pytest.mark.parametrize("origin", ["", " protocol static"])
+@pytest.mark.parametrize("origin", ["", " protocol static", " protocol kernel"])
 async def test_the_same_rule_of_another_origin_is_the_same(
     namespace: Namespace, rules: PolicyRules, origin: str
 ) -> None:
@@ -131,7 +134,7 @@ async def test_deleting_ours_deletes_no_other(namespace: Namespace, rules: Polic
 @pytest.mark.parametrize("selector", ["not to 169.254.169.254", "from 10.0.0.0/8 to 169.254.169.254"])
 async def test_a_rule_in_the_way_is_told(namespace: Namespace, rules: PolicyRules, selector: str) -> None:
     """The kernel takes some rules for the same as ours that are not: then ours does not count as added."""
-    configure(namespace, f"rule add pref 91 {selector} prohibit")
+    configure(namespace, f"rule add pref 91 {selector} prohibit protocol kernel")
     with pytest.raises(NetlinkRefused, match=r"File exists; .*--rule-priority"):
         await add_all(rules)
 

@@ -28,10 +28,10 @@ def test_the_table_is_created_and_never_added_to() -> None:
 
 def test_commands_let_the_node_pass_before_they_refuse() -> None:
     """In each family; and the policy rules come first, because systemd stops at the first failure."""
-    address = "169.254.169.254"
+    to, shown = "to 169.254.169.254", "| grep -q . ||"
     assert list(boot_commands(IPV4_ONLY, rule_priority=89)) == [
-        f"ip -4 rule show pref 90 to {address} | grep -q . || ip -4 rule add pref 90 iif lo to {address} lookup main",
-        f"ip -4 rule show pref 91 to {address} | grep -q . || ip -4 rule add pref 91 to {address} prohibit",
+        f"ip -4 rule show pref 90 {to} {shown} ip -4 rule add pref 90 iif lo {to} lookup main protocol kernel",
+        f"ip -4 rule show pref 91 {to} {shown} ip -4 rule add pref 91 {to} prohibit protocol kernel",
         "nft list table inet ip2service_guard >/dev/null 2>&1 || exec nft -f /etc/ip2service/boot-rules.nft",
     ]
 
