@@ -32,6 +32,7 @@ _STOP_BOUND = 1.0
 def route(settings: RouterSettings, environ: Mapping[str, str]) -> int:
     """Run the router until it is told to stop. Returns the exit code; raises `SettingsError` for mistakes."""
     configure_logging(settings.logs.log_format, settings.logs.log_level)
+    logging.getLogger("pyroute2").setLevel(logging.INFO)  # at debug level it tells each step of each of its sockets
     for line in unknown_variables(RouterSettings, environ, PREFIX):
         logger.warning("Unknown environment variable", extra={"hint": line})
     code = 0

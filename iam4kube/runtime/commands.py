@@ -1,6 +1,7 @@
 """A command line from arguments to exit code, the same for both programs."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,6 +14,7 @@ Command = Callable[[argparse.Namespace, Mapping[str, str]], int]
 EXIT_MISTAKE = 2
 """What was asked cannot be done as it was asked: a flag, a file or an address is wrong."""
 _EXIT_INTERRUPTED = 130
+_EXIT_BROKEN_PIPE = 141
 
 
 def run_command_line(parser: SettingsParser, arguments: Sequence[str] | None, environ: Mapping[str, str]) -> int:
@@ -23,10 +25,15 @@ def run_command_line(parser: SettingsParser, arguments: Sequence[str] | None, en
     try:
         parsed = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
         run: Command = parsed.run
-        return run(parsed, environ)
+        code = run(parsed, environ)
+        sys.stdout.flush()  # what is left in the buffer fails here, not when the interpreter ends
+    except BrokenPipeError:  # whoever read the output, say `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EXIT_BROKEN_PIPE
     except SettingsError as error:
         for mistake in error.mistakes:
             print(f"{parser.prog}: {mistake}", file=sys.stderr)  # noqa: T201  # a command's own output
         return EXIT_MISTAKE
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
+    return code

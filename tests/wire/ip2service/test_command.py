@@ -95,3 +95,17 @@ async def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], words
     assert errors.startswith("ip2service: ")
     assert errors.count("\n") == 1
     assert [word for word in words if word not in errors] == []
+
+
+@pytest.mark.parametrize("name", ["rules", "boot-rules"])
+async def test_a_reader_that_has_had_enough_gets_no_traceback(name: str) -> None:
+    """As `head` in `ip2service rules | head -n 1`; here it is gone before the first line."""
+    unread, output = os.pipe()
+    os.close(unread)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ip2service", name, env=NOTHING, stdout=output, stderr=asyncio.subprocess.PIPE
+    )
+    os.close(output)
+    async with asyncio.timeout(30):
+        _, errors = await process.communicate()
+    assert (process.returncode, errors) == (141, b"")
