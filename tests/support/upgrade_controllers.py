@@ -21,15 +21,20 @@ _CONTROLLERS = (
     "serviceaccount-controller",
     "root-ca-certificate-publisher-controller",
 )
+_DELETING = ("garbage-collector-controller", "namespace-controller")
 _STOP_SECONDS = 10.0
 
 
 class Controllers:
-    """kube-controller-manager and kube-scheduler, with their logs in `folder`. Use it with `with`."""
+    """kube-controller-manager and kube-scheduler, with their logs in `folder`. Use it with `with`.
 
-    def __init__(self, control_plane: ControlPlane, folder: Path) -> None:
+    With `deleting` what belongs to a deleted object goes with it, which costs more of the machine.
+    """
+
+    def __init__(self, control_plane: ControlPlane, folder: Path, *, deleting: bool = False) -> None:
         self._control_plane = control_plane
         self._folder = folder
+        self._controllers = (*_CONTROLLERS, *(_DELETING if deleting else ()))
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
@@ -39,7 +44,7 @@ class Controllers:
             self._start(
                 "kube-controller-manager",
                 *common,
-                f"--controllers={','.join(_CONTROLLERS)}",
+                f"--controllers={','.join(self._controllers)}",
                 f"--root-ca-file={self._control_plane.ca_file}",
                 f"--service-account-private-key-file={self._control_plane.service_account_key_file}",
             )
