@@ -12,7 +12,15 @@ from collections.abc import Collection, Iterator, Mapping
 
 from iam4kube.kube.objects import Address
 from ip2service.differences import Drift, element_drift, policy_drift, structure_drift
-from ip2service.kernel_protocols import Connections, ForeignTable, PolicyRouting, Snapshot, Tables, TableState
+from ip2service.kernel_protocols import (
+    Connections,
+    ForeignTable,
+    KernelError,
+    PolicyRouting,
+    Snapshot,
+    Tables,
+    TableState,
+)
 from ip2service.layout import STAND_IN, Contents, Family, Layout, Mode, Route
 from ip2service.policy_rules import PolicyRule, wanted_rules
 from ip2service.ruleset import (
@@ -68,7 +76,16 @@ class InstalledRules:
         found = await self._snapshot()
         _refuse_foreign(found)
         self._elements = found.elements
-        await self._restore(found)
+        try:
+            await self._restore_tables(found)
+        except KernelError as error:
+            if not any(found.elements.values()):
+                raise
+            _log.warning("What an earlier router left does not fit; beginning anew", extra={"error": str(error)})
+            self._elements = {}
+            await self._restore_tables(Snapshot(tables={}, policy=found.policy))
+        await self._change_policy(found.policy)
+        await self._learn_listing()
 
     async def apply(self, contents: Contents) -> None:
         """Bring the maps and sets to these contents. Raises `KernelError`; then `verify` has to find out."""
@@ -109,11 +126,13 @@ class InstalledRules:
             *element_drift(self._elements, found.elements),
             *policy_drift(self._policy_rules, found.policy),
         )
-        await self._restore(found)
+        await self._restore_tables(found)
+        await self._change_policy(found.policy)
+        await self._learn_listing()
         return found, drifts
 
-    async def _restore(self, found: Snapshot) -> None:
-        """Make everything as it should be, whatever was found: guards first."""
+    async def _restore_tables(self, found: Snapshot) -> None:
+        """Make both tables as they should be, in one transaction, whatever was found: the guard first."""
         intact: Mapping[str, TableState] = {
             name: table for name, table in found.tables.items() if self._is_right(name, table)
         }
@@ -129,9 +148,6 @@ class InstalledRules:
         if text:
             await self._tables.apply(text)
         self._elements = {**wanted, **elements_after(before, kept)}
-        await self._change_policy(found.policy)
-        if not self._listing_is_known:
-            self._learn((await self._snapshot()).tables)
 
     def _structure_drifts(self, found: Snapshot) -> Iterator[Drift]:
         for name, structure in self._structures.items():
@@ -145,19 +161,19 @@ class InstalledRules:
             return True
         return name == GUARD_TABLE and table.structure == guard_table(self._layout, origin="boot")
 
-    def _learn(self, tables: Mapping[str, TableState]) -> None:
+    async def _learn_listing(self) -> None:
         """Remember how the kernel lists what was installed, if it is not as it was written.
 
         Once, and not if one of the tables is listed as written: what differs after that was changed by somebody, also
         within the millisecond after a repair, and must not be taken for what is right.
         """
-        if len(tables) < len(self._structures):
+        if self._listing_is_known:
             return
-        self._listing_is_known = True
-        if any(self._is_right(name, table) for name, table in tables.items()):
-            return
-        _log.warning("This libnftables lists rules in a way of its own")
-        self._structures = {name: table.structure for name, table in tables.items()}
+        tables = (await self._snapshot()).tables
+        self._listing_is_known = len(tables) == len(self._structures)
+        if self._listing_is_known and not any(self._is_right(name, table) for name, table in tables.items()):
+            _log.warning("This libnftables lists rules in a way of its own")
+            self._structures = {name: table.structure for name, table in tables.items()}
 
     def _wanted_elements(self, found: Elements) -> Elements:
         """What should be there: for the contents, or as long as there are none, what an earlier process left.

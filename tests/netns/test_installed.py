@@ -239,6 +239,21 @@ async def test_elements_are_carried_over_when_a_release_changes_the_table() -> N
         assert found.elements["ip2service opening4"] == {"169.254.169.254 . 80": "10.96.0.50"}
 
 
+@pytest.mark.parametrize(("name", "declaration"), [(GUARD_TABLE, "set exempt4"), (ROUTING_TABLE, "set frontends4")])
+async def test_what_another_release_left_in_another_form_is_left_behind(name: str, declaration: str) -> None:
+    """After a downgrade, say: what does not fit cannot be carried over, and must not keep the router from starting."""
+    kind = "type ether_addr; flags timeout; elements = { 02:00:00:00:00:01 timeout 60s };"
+    comment = guard_table(SERVICE).split('"')[1] if name == GUARD_TABLE else "ip2service routing 2"
+    async with fresh_node() as node:
+        await node.nft(f'table inet {name} {{ comment "{comment}"; {declaration} {{ {kind} }}; }}')
+        router = await node.started()
+        assert (await router.verify())[1] == ()
+        found = await node.snapshot()
+        assert found.tables[GUARD_TABLE].structure == guard_table(SERVICE)
+        assert found.tables[ROUTING_TABLE].structure == routing_table(SERVICE)
+        assert not any(found.elements.values())
+
+
 async def test_the_guard_of_the_boot_rules_is_left_as_it_is() -> None:
     """Its rules are the same; who installed it can be told as long as it is there."""
     async with fresh_node() as node:
