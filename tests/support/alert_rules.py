@@ -29,6 +29,8 @@ class Alert:
     summary: str
     runbook: str
     """A page and an anchor on it."""
+    waits: bool
+    """Whether its expression has to hold for a while."""
 
 
 def alerts() -> list[Alert]:
@@ -41,6 +43,7 @@ def alerts() -> list[Alert]:
             severity=rule["labels"]["severity"],
             summary=rule["annotations"]["summary"],
             runbook=rule["annotations"]["runbook_url"],
+            waits="for" in rule,
         )
         for program, file in RULE_FILES.items()
         for group in yaml.safe_load(file.read_text())["groups"]
