@@ -39,10 +39,11 @@ class BypassWatch:
         table = await self._kernel.tables.read(ROUTING_TABLE)
         packets = {} if table is None else table.packets
         elements = {} if table is None else table.elements
+        resets = packets.get("unserved", 0)  # our own, which are counted in `back` as replies are
         sign = self._signs.judge(
             links=links,
-            opening=packets.get("there", 0),
-            replies=packets.get("back", 0),
+            opening=packets.get("there", 0) - resets,
+            replies=max(0, packets.get("back", 0) - resets),
             gate=any(elements.get(f"{ROUTING_TABLE} opening{family.value}") for family in Family),
             now=asyncio.get_running_loop().time(),
         )

@@ -55,6 +55,28 @@ async def test_packets_that_nobody_answers_are_one_problem_however_many_they_get
     assert looking.problem
 
 
+async def test_resets_of_our_own_are_no_replies() -> None:
+    """They pass `back` as replies do: a proxy that came late would hide for ever that replies are led past it."""
+    memory = KernelInMemory()
+    looking, _ = watch(memory)
+    for opening in range(0, 1000, 100):
+        memory.tables[ROUTING_TABLE].packets = {"there": 40 + opening, "back": 40, "unserved": 40}
+        await looking.look()
+        await asyncio.sleep(10)
+    assert looking.problem
+
+
+async def test_connections_that_are_reset_here_are_no_sign() -> None:
+    """A proxy that is not there yet is another trouble, which has its own counter."""
+    memory = KernelInMemory()
+    looking, _ = watch(memory)
+    for refused in range(0, 1000, 100):
+        memory.tables[ROUTING_TABLE].packets = {"there": refused, "back": refused - refused // 50, "unserved": refused}
+        await looking.look()
+        await asyncio.sleep(10)
+        assert not looking.problem
+
+
 async def test_a_kernel_that_refuses_ends_nothing() -> None:
     """The reconciler says what is wrong."""
     memory = KernelInMemory(links=frozenset({"cilium_host"}))
