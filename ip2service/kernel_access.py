@@ -15,6 +15,7 @@ from ip2service.kernel.notifications import Notifications
 from ip2service.kernel.policy_rules import PolicyRules
 from ip2service.kernel_protocols import Connections, PolicyRouting, Snapshot, Tables
 from ip2service.layout import Family, Layout
+from ip2service.policy_rules import PolicyRule
 from ip2service.ruleset import GUARD_TABLE, ROUTING_TABLE
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ class Kernel:
     """Of the families that this kernel has."""
     tables: Tables
     policy: PolicyRouting
+    refusing: Callable[[], Awaitable[frozenset[PolicyRule]]]
+    """The policy rules that refuse an intercepted address, at whatever priority. Raises `KernelError`."""
     connections: Connections
     link_names: Callable[[], Awaitable[frozenset[str]]]
     """Those of the node. Raises `KernelError`."""
@@ -50,10 +53,12 @@ async def open_kernel(layout: Layout, *, rule_priority: int) -> AsyncIterator[Ke
     layout = within(layout, ipv6=_IPV6.exists())
     # Connections have a thread of their own: to look through them may take a second, and rules must not wait.
     async with NfTables() as tables, Netlink() as netlink, Netlink() as tracking:
+        policy = PolicyRules(netlink, intercepted=layout.intercepted, priority=rule_priority)
         yield Kernel(
             layout=layout,
             tables=tables,
-            policy=PolicyRules(netlink, intercepted=layout.intercepted, priority=rule_priority),
+            policy=policy,
+            refusing=policy.read_refusing,
             connections=ConnectionTracking(tracking),
             link_names=lambda: link_names(netlink),
             notices=lambda on_change: Notifications(

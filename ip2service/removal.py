@@ -22,6 +22,9 @@ class Removal:
     """A line about each thing."""
     came_back: bool
     """Whether somebody has installed some of it again meanwhile."""
+    refusing: tuple[str, ...]
+    """What deletes each policy rule that refuses pods still, at another priority: somebody else's, or of an earlier
+    setting."""
 
 
 async def uninstall(settings: InterceptionSettings) -> Removal:
@@ -32,11 +35,14 @@ async def uninstall(settings: InterceptionSettings) -> Removal:
     with kernel_mistakes():
         async with open_kernel(settings.layout, rule_priority=settings.rule_priority) as kernel:
             removed = await remove(kernel)
-            if not removed:
-                return Removal(removed=(), came_back=False)
-            await asyncio.sleep(SETTLING_SECONDS)
-            left = await kernel.snapshot()
-            return Removal(removed=removed, came_back=bool(left.tables or left.policy))
+            if removed:
+                await asyncio.sleep(SETTLING_SECONDS)
+            left, refusing = await kernel.snapshot(), await kernel.refusing()
+            return Removal(
+                removed=removed,
+                came_back=bool(left.tables or left.policy),
+                refusing=tuple(sorted(f"ip -{rule.family.value} rule delete {rule}" for rule in refusing)),
+            )
 
 
 async def remove(kernel: Kernel) -> tuple[str, ...]:

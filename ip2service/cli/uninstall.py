@@ -23,6 +23,10 @@ Boot rules, where they are installed, come back with the next boot:
 
 _BACK = "the rules came back within {seconds:g} s: a router still runs here; delete its DaemonSet first"
 
+_REFUSED = """\
+pods are still refused, by policy rules at other priorities, as an earlier --rule-priority leaves them; delete them with
+  {commands}"""
+
 
 def add_command(commands: "argparse._SubParsersAction[SettingsParser]") -> None:
     """Add the command and its flags."""
@@ -41,6 +45,10 @@ def _run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print(f"removed {line}")  # noqa: T201  # a command's own output
     if outcome.came_back:
         print(f"ip2service: {_BACK.format(seconds=SETTLING_SECONDS)}", file=sys.stderr)  # noqa: T201  # likewise
+        return 1
+    if outcome.refusing:
+        said = _REFUSED.format(commands="\n  ".join(outcome.refusing))
+        print(f"ip2service: {said}", file=sys.stderr)  # noqa: T201  # likewise
         return 1
     print(_WARNING if outcome.removed else "nothing to remove")  # noqa: T201  # likewise
     return 0

@@ -41,6 +41,10 @@ class PolicyRules:
         """What there is. Raises `NetlinkRefused`, `KernelStuck`."""
         return await self._netlink.run("policy rules cannot be read", self._read)
 
+    async def read_refusing(self) -> frozenset[PolicyRule]:
+        """Those that refuse an intercepted address, at any priority. Raises `NetlinkRefused`, `KernelStuck`."""
+        return await self._netlink.run("policy rules cannot be read", self._read_refusing)
+
     async def add(self, rule: PolicyRule) -> None:
         """Add one; fine if it is there. Raises `NetlinkRefused`, `KernelStuck`."""
         await self._netlink.run(f"policy rule {str(rule)!r} cannot be added", lambda: self._add(rule))
@@ -52,6 +56,12 @@ class PolicyRules:
     def _read(self) -> frozenset[PolicyRule]:
         with IPRoute() as route:
             return frozenset(rule for family in self._intercepted for rule in self._dump(route, family))
+
+    def _read_refusing(self) -> frozenset[PolicyRule]:
+        refusing = {(Action.PROHIBIT, address) for address in self._intercepted.values()}
+        with IPRoute() as route:
+            read = [_rule_of(each, family) for family in self._intercepted for each in _messages(route, family)]
+        return frozenset(rule for rule in read if rule is not None and (rule.action, rule.destination) in refusing)
 
     def _add(self, rule: PolicyRule) -> None:
         with IPRoute() as route:

@@ -110,6 +110,25 @@ async def test_r25_uninstall_removes_ours_and_nothing_else(routed: RouterLab) ->
     assert await run_command(node, "uninstall") == Ended(0, "nothing to remove\n", "")
 
 
+async def test_r25_uninstall_tells_what_an_earlier_setting_left(lab: NodeLab) -> None:
+    """Whoever believes that everything is gone looks for a long time for what refuses pods: exit code 1, and how."""
+    for priority in "20", "5":
+        assert (await run_command(lab.node, *RUN, f"--rule-priority={priority}")).code == 2  # no cluster, but guards
+    removed = await run_command(lab.node, "uninstall")
+    assert (removed.code, removed.output.count("removed policy rule")) == (1, 4)
+    assert "Pods of this node reach the real metadata service" not in removed.output
+    commands = [line.strip() for line in removed.errors.splitlines()[1:]]
+    assert commands == [
+        f"ip -{4 if address == METADATA_IPV4 else 6} rule delete pref 22 to {address} prohibit"
+        for address in METADATA_ADDRESSES
+    ]
+    for command in commands:
+        await lab.node.command(*command.split())
+    assert await run_command(lab.node, "uninstall") == Ended(0, "nothing to remove\n", "")
+    for address in METADATA_ADDRESSES:
+        assert (await lab.pod("a").connect(address, 80)).by == REAL
+
+
 async def test_r25_uninstall_beside_a_running_router_says_so(routed_to_endpoints: RouterLab) -> None:
     """Whose rules come back at once: nothing is uninstalled, and whoever did it is told."""
     routed = routed_to_endpoints

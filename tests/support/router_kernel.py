@@ -8,7 +8,7 @@ from iam4kube.kube.objects import Address
 from ip2service.kernel_access import Kernel
 from ip2service.kernel_protocols import KernelError
 from ip2service.layout import Contents, Family, Layout
-from ip2service.policy_rules import PolicyRule, wanted_rules
+from ip2service.policy_rules import Action, PolicyRule, wanted_rules
 from ip2service.ruleset import GUARD_TABLE, ROUTING_TABLE, Elements, guard_table, routing_table, wanted_elements
 
 
@@ -66,10 +66,14 @@ class KernelInMemory:
             layout=self.layout,
             tables=self,
             policy=_Policy(self),
+            refusing=self._refusing,
             connections=_Connections(),
             link_names=self._link_names,
             notices=lambda _on_change: nullcontext(),
         )
+
+    async def _refusing(self) -> frozenset[PolicyRule]:
+        return frozenset(rule for rule in self.rules if rule.action is Action.PROHIBIT)
 
     async def _link_names(self) -> frozenset[str]:
         return self.links
