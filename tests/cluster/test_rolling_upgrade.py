@@ -15,15 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.controlplane import ControlPlane
-from tests.support.upgrade_cluster import (
-    NEVER_READY,
-    ROUTER,
-    SERVER,
-    UpgradeCluster,
-    eventually,
-    server_settings,
-)
+from tests.support.upgrade_cluster import UpgradeCluster, eventually
 from tests.support.upgrade_controllers import Controllers
+from tests.support.upgrade_programs import NEVER_READY, ROUTER, SERVER, server_settings
 from tests.support.upgrade_records import Record, Window
 
 # On an idle machine 160 s: six servers that are ready for 10 s each, one after the other, and a drain of 20 s.

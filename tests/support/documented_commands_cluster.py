@@ -26,7 +26,7 @@ from tests.support.node_agent_pod import Surroundings
 from tests.support.node_lab import LabHost, NodeLab
 from tests.support.node_lab_cluster import LabCluster
 from tests.support.real_proxy import ProxyMode, RealProxy
-from tests.support.upgrade_cluster import instance_credentials
+from tests.support.upgrade_programs import instance_credentials
 
 WORKERS = ("worker-1", "worker-2")
 AWS_CLI = "public.ecr.aws/aws-cli/aws-cli:latest"

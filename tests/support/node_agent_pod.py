@@ -10,9 +10,10 @@ from typing import Any
 
 from iam4kube.sandbox.network import Relay
 from tests.support.node_agent_api import STRATEGIC_MERGE_PATCH, Api, NotFound, Object
-from tests.support.node_agent_container import Container, timestamp
+from tests.support.node_agent_container import Container
 from tests.support.node_agent_images import Images, command_line, confining, environment_of
 from tests.support.node_agent_probes import Probe
+from tests.support.node_agent_status import PodStatus
 from tests.support.node_agent_volumes import NotThereYet, mounting, write_volumes
 from tests.support.node_lab import LabHost, NodeLab
 
@@ -52,7 +53,7 @@ class PodWorker:
         self._gone = False
         self._folders: dict[str, Path] = {}
         self._written: Object = {}
-        self._conditions: dict[str, Object] = {}
+        self._status_of = PodStatus()
         self.containers = [self._container(spec) for spec in pod["spec"]["containers"]]
         self.update(pod)
 
@@ -203,35 +204,12 @@ class PodWorker:
             self.vanish()
 
     def _status(self) -> Object:
-        ready = all(container.ready for container in self.containers)
-        conditions = {"Initialized": True, "ContainersReady": ready, "Ready": ready}
-        status: Object = {
-            "phase": self._phase(),
-            "conditions": [self._condition(name, str(holds)) for name, holds in conditions.items()],
-            "containerStatuses": [container.status() for container in self.containers],
-            "hostIP": self._around.host.ipv4,
-        }
-        if self.host is not None:
-            addresses = list(map(str, self.host.host.addresses))
-            status |= {"podIP": addresses[0], "podIPs": [{"ip": address} for address in addresses]}
-        return status
-
-    def _condition(self, name: str, status: str) -> Object:
-        """With the time since which it is so: the Deployment's minReadySeconds count from it."""
-        known = self._conditions.get(name)
-        if known is None or known["status"] != status:
-            known = self._conditions[name] = {"type": name, "status": status, "lastTransitionTime": timestamp()}
-        return known
-
-    def _phase(self) -> str:
-        codes = [container.exit_code for container in self.containers]
-        if self.host is None:
-            return "Pending"
-        if any(code is None for code in codes):
-            return "Running"
-        if not self._deletion.is_set() and self.pod["spec"]["restartPolicy"] == "Always":
-            return "Running"
-        return "Failed" if any(codes) else "Succeeded"
+        return self._status_of.document(
+            self.containers,
+            ends=self._deletion.is_set() or self.pod["spec"]["restartPolicy"] != "Always",
+            node=self._around.host,
+            host=self.host,
+        )
 
     async def _delete(self) -> None:
         if not self._gone:

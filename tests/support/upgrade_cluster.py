@@ -12,39 +12,30 @@ Two nodes for servers, labelled and tainted as the manifests expect it; two work
 import asyncio
 import json
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from iam4kube.runtime.clock import utc_now
 from iam4kube.sandbox.demo.instance_metadata import InstanceMetadata
 from iam4kube.sandbox.network import Relay
 from iam4kube.sandbox.sts.server import Sts
 from tests.support.controlplane import ControlPlane
 from tests.support.node_agent import NodeAgent
 from tests.support.node_agent_api import Api, Object
-from tests.support.node_agent_images import Image, Images
 from tests.support.node_agent_pod import PodWorker, Surroundings
 from tests.support.node_lab import LabHost, NodeLab
 from tests.support.node_lab_cluster import LabCluster
 from tests.support.real_proxy import ProxyMode, RealProxy
 from tests.support.upgrade_client_pods import CLIENTS, SHOP, client_objects
+from tests.support.upgrade_programs import ROUTER, SERVER, images, instance_credentials
 from tests.support.upgrade_records import Request, requests_of
 
-SERVER, ROUTER = "iam4kube", "ip2service"
-"""The namespaces, and the Deployment and the DaemonSet in them."""
 SERVER_LABEL = "node-role.kubernetes.io/iam4kube"
-NEVER_READY = "never-ready"
-"""A tag of the server's image."""
 _MANIFESTS = Path(__file__).parents[2] / "manifests"
-_NOWHERE = "http://127.0.0.1:9"
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 _POLL = 0.1
 _SECONDS = 60.0
 
@@ -81,11 +72,11 @@ class UpgradeCluster:
     ) -> None:
         await self._stack.__aexit__(kind, error, traceback)
 
-    async def install(self, changes: Object) -> None:
-        """Apply the manifests' base with a patch of the Deployment, and wait until all of it runs."""
+    async def install(self, changes: Object, *, manifests: str = "base") -> None:
+        """Apply a folder of the manifests with a patch of the Deployment, and wait until all of it runs."""
         overlay = self._folder / "overlay"
         overlay.mkdir()
-        base = os.path.relpath(_MANIFESTS / "base", overlay.resolve())  # noqa: ASYNC240  # kustomize takes no other
+        base = os.path.relpath(_MANIFESTS / manifests, overlay.resolve())  # noqa: ASYNC240  # kustomize takes no other
         target = {"kind": "Deployment", "name": SERVER}
         kustomization = {
             "resources": [base],
@@ -211,7 +202,7 @@ class UpgradeCluster:
             lab=self.lab,
             api=self.api,
             host=host,
-            images=_images(),
+            images=images(),
             ports=self._ports(),
             folder=self._folder / name,
         )
@@ -240,45 +231,12 @@ class UpgradeCluster:
         return "".join(f"\n{worker.namespace}/{worker.name}:\n{worker.log[-3000:]}" for worker in unready)
 
 
-def server_settings(sts: Sts) -> Object:
-    """What a test changes in the Deployment: where STS is."""
-    environment = [{"name": "IAM4KUBE_STS_ENDPOINT_URL", "value": sts.url}]
-    return {"spec": {"template": {"spec": {"containers": [{"name": SERVER, "env": environment}]}}}}
-
-
-def instance_credentials(sts: Sts) -> dict[str, str]:
-    """What the real metadata service says on servers' nodes: credentials that STS knows as the server's."""
-    credentials, now = sts.credentials(), utc_now()
-    return {
-        "Code": "Success",
-        "LastUpdated": f"{now:{_TIME}}",
-        "Type": "AWS-HMAC",
-        "AccessKeyId": credentials["aws_access_key_id"],
-        "SecretAccessKey": credentials["aws_secret_access_key"],
-        "Token": credentials["aws_session_token"],
-        "Expiration": f"{now + timedelta(hours=6):{_TIME}}",
-    }
-
-
 async def eventually(condition: Callable[[], Awaitable[object]], *, seconds: float = _SECONDS) -> float:
     """Wait until something is true; returns the monotonic time at which it was. Raises `TimeoutError`."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110  # other processes make it true
             await asyncio.sleep(_POLL)
     return time.monotonic()
-
-
-def _images() -> Images:
-    no_files = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
-    return Images(
-        {
-            SERVER: Image(environment=no_files),
-            # It starts, serves its health, and calls an STS that is not there: so it does not take over.
-            f"{SERVER}:{NEVER_READY}": Image(environment=no_files, more_arguments=(f"--sts-endpoint-url={_NOWHERE}",)),
-            ROUTER: Image(),
-            "client": Image(entrypoint=(sys.executable, "-P"), environment=no_files),
-        }
-    )
 
 
 def _named(target: Object) -> Object:
