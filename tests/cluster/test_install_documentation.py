@@ -1,11 +1,14 @@
 """Somebody follows docs/install.md word by word, and ends with a pod that has credentials; then without a trace.
 
+In between come the commands of docs/operations.md and docs/upgrade.md.
+
 Everything is real but kubelets, systemd and AWS: a control plane with its controllers, kube-proxy, nodes and pods in
 network namespaces, rules, both programs, boto3. The commands are those of the page, in its order; its own variables
 say which nodes and images there are. `aws iam` is obeyed as far as it decides what STS allows.
 """
 
 import asyncio
+import base64
 import json
 import os
 import shutil
@@ -15,17 +18,19 @@ from pathlib import Path
 
 import pytest
 
+from iam4kube.metadata.keyfile import parse_keyring
 from iam4kube.sandbox.network import METADATA_IPV4
 from tests.support.controlplane import ControlPlane
 from tests.support.documented_commands import ROOT, Block, blocks_of
 from tests.support.documented_commands_cluster import Account, DocumentedCluster
 from tests.support.documented_commands_terminal import Terminal
+from tests.support.installed_cluster import TOKEN_KEYS
 from tests.support.upgrade_controllers import Controllers
 
 # On an idle machine 70 s: the servers' drain and the deletion of namespaces take most of it.
 pytestmark = [pytest.mark.netns, pytest.mark.cluster, pytest.mark.timeout(400)]
 
-PAGE = blocks_of(ROOT / "docs" / "install.md")
+PAGE, OPERATIONS, UPGRADE = (blocks_of(ROOT / "docs" / f"{name}.md") for name in ("install", "operations", "upgrade"))
 LAST = "Uninstalling"
 Output = dict[str, str]
 PROGRAMS = {"kubectl": "documented_commands_kubectl.py", "systemctl": "documented_commands_systemctl.py"}
@@ -90,6 +95,8 @@ async def test_whoever_follows_the_page_has_a_pod_with_credentials_and_in_the_en
         account = Account(cluster.sts, terminal.folder, names)
         said = await follow([block for block in PAGE if block.section != LAST], terminal, cluster, account)
         assert_credentials(said["See that it works"], nodes=len(cluster.nodes))
+        said = await follow([*OPERATIONS, *UPGRADE], terminal, cluster, account)
+        assert_operated(said, terminal, cluster)
         assert cluster.strangers() == {}
         said = await follow([block for block in PAGE if block.section == LAST], terminal, cluster, account)
         await assert_nothing_is_left(cluster, said[LAST])
@@ -106,6 +113,20 @@ def assert_credentials(said: str, *, nodes: int) -> None:
     assert "Unable to locate credentials" in said
     assert "BAD" not in said
     assert said.count("installed by the boot rules") == nodes
+
+
+def assert_operated(said: Output, terminal: Terminal, cluster: DocumentedCluster) -> None:
+    """The keys are rotated, and an upgrade has left them alone; what is to be sent is there, and holds no key."""
+    names = terminal.exported()
+    secret = cluster.control_plane.request("GET", TOKEN_KEYS)["data"]
+    keyring = parse_keyring(base64.b64decode(secret["keys.json"]), Path("keys.json"))
+    assert ([key.id for key in keyring.keys], keyring.signing) == ([names["NEW_KEY"]], names["NEW_KEY"])
+    assert said["Token keys"].count(f"{names['OLD_KEY']}  signs") >= 3
+    assert said["Watching it"].count('"ready": true') == 3
+    collected = {path.name: path.read_text() for path in (terminal.folder / "support").iterdir()}
+    assert [name for name, text in collected.items() if not text.strip()] == []
+    secrets = [base64.b64encode(key.secret).decode() for key in keyring.keys]
+    assert [name for name, text in collected.items() if any(each in text for each in secrets)] == []
 
 
 async def assert_nothing_is_left(cluster: DocumentedCluster, said: str) -> None:

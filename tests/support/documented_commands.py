@@ -66,7 +66,7 @@ def simple_commands(text: str) -> Iterator[list[str]]:
 
     Here-documents are left out, and so are shell keywords and assignments.
     """
-    text = re.sub(r"<<(\w+)\n.*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL).replace("\\\n", " ")
+    text = re.sub(r"<<'?(\w+)'?\n.*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL).replace("\\\n", " ")
     for match in re.finditer(r"\$\(([^()]+)\)", text):
         yield from simple_commands(match[1])
     for line in re.sub(r"\$\([^()]+\)", "SUBSTITUTED", text).splitlines():

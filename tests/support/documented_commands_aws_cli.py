@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from typing import Any
 
 import boto3
 from botocore.exceptions import NoCredentialsError
@@ -11,7 +12,8 @@ from botocore.exceptions import NoCredentialsError
 def main() -> None:
     """`aws SERVICE OPERATION`: print the answer, or what boto3 complains of, as the CLI does."""
     service, operation = sys.argv[1:]
-    client = boto3.client(service, region_name=os.environ["AWS_REGION"])  # boto3 knows only AWS_DEFAULT_REGION
+    region = os.environ["AWS_REGION"]  # boto3 by itself knows only AWS_DEFAULT_REGION
+    client: Any = boto3.client(service, region)  # type: ignore[call-overload]  # it lists the services by name
     try:
         answer = getattr(client, operation.replace("-", "_"))()
     except NoCredentialsError as error:

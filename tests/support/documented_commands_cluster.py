@@ -89,7 +89,7 @@ class DocumentedCluster:
         self.nodes: dict[str, NodeAgent] = {}
         self.folder = folder
         """Below it, by the nodes' names, what pods write."""
-        self._control_plane = control_plane
+        self.control_plane = control_plane
         self._server_nodes = server_nodes
         self._images = images
         self._stack = AsyncExitStack()
@@ -167,11 +167,11 @@ class DocumentedCluster:
     def _proxy(self, name: str, host: LabHost) -> RealProxy:
         folder = self.folder / f"proxy-of-{name}"
         folder.mkdir(parents=True)
-        cluster = LabCluster(self._control_plane)
+        cluster = LabCluster(self.control_plane)
         return RealProxy(self.lab, cluster, node=name, mode=ProxyMode.NFTABLES, folder=folder, host=host)
 
     def _ports(self) -> tuple[int, ...]:
-        return self._control_plane.port, self.sts.port
+        return self.control_plane.port, self.sts.port
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -27,7 +27,7 @@ def main() -> NoReturn:
 
 def _logs(arguments: list[str]) -> int:
     prefixed = "--prefix" in arguments
-    for pod in _pods([argument for argument in arguments if argument != "--prefix"]):
+    for pod in _pods([argument for argument in arguments if argument not in ("--prefix", "--tail=-1")]):
         metadata = pod["metadata"]
         folder = _FOLDER / pod["spec"]["nodeName"] / f"{metadata['namespace']}-{metadata['name']}"
         for line in (folder / "log").read_text().splitlines():
