@@ -15,7 +15,7 @@ from iam4kube.kube.events import EventRecorder
 from iam4kube.kube.metrics import KubeMetrics
 from iam4kube.kube.reflector import Reflector
 from iam4kube.kube.resources import ENDPOINT_SLICES, SERVICES
-from iam4kube.runtime.clock import Now
+from iam4kube.runtime.clock import Now, Uptime, machine_uptime
 from iam4kube.runtime.metrics import LoopLag
 from iam4kube.runtime.tasks import Supervisor
 from ip2service.admin import admin_application, admin_listener
@@ -39,9 +39,16 @@ class Router:
     """One router, assembled. Make it on the event loop that it is to run on. Starts nothing by itself."""
 
     def __init__(
-        self, settings: RouterSettings, *, kernel: Kernel, client: KubeClient, now: Now, registry: CollectorRegistry
+        self,
+        settings: RouterSettings,
+        *,
+        kernel: Kernel,
+        client: KubeClient,
+        now: Now,
+        registry: CollectorRegistry,
+        uptime: Uptime = machine_uptime,
     ) -> None:
-        """`client` has to be open by the time of `start`."""
+        """`client` has to be open by the time of `start`. `uptime` is the node's."""
         self._settings = settings
         self._client = client
         self._kernel = kernel
@@ -81,6 +88,7 @@ class Router:
             self.reconciler,
             view=self._backends.view,
             age=self._slices.age,
+            uptime=uptime,
             exempt_servers=settings.node.exempt_servers,
             made=self._metrics.wanted,
         )

@@ -13,7 +13,7 @@ from ip2service.policy_rules import wanted_rules
 from ip2service.reconciler import NOTICE_PAUSE, RENEWAL_PERIOD
 from ip2service.ruleset import EXEMPT_TIMEOUT, RETIRED_TIMEOUT, guard_table, routing_table
 from ip2service.settings import OperationSettings, RoutingSettings
-from ip2service.wishes import EXEMPTION_LIMIT
+from ip2service.wishes import BOOT_LIMIT, EXEMPTION_LIMIT
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "routing.md"
@@ -28,6 +28,7 @@ NUMBERS = {
     "time between renewals": f"{RENEWAL_PERIOD:g} s",
     "time without news of the EndpointSlices after which nobody is exempt": f"{EXEMPTION_LIMIT:g} s",
     "time that replies of an earlier cluster IP are still rewritten": f"{RETIRED_TIMEOUT} s",
+    "time from a node's boot until anybody is exempt": f"{BOOT_LIMIT:g} s",
     "time between two comparisons with the kernel": f"{OperationSettings().verify_interval:g} s",
     "pause between comparisons that other programs' changes cause": f"{NOTICE_PAUSE:g} s",
     "opening packets without a reply that are a sign of a bypass": f"{UNANSWERED_LIMIT}",

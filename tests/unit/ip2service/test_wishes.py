@@ -8,7 +8,7 @@ import pytest
 from iam4kube.kube.objects import Address
 from ip2service.backends_view import UNSYNCED, BackendsView, FamilyBackends
 from ip2service.layout import Contents, Family, Layout
-from ip2service.wishes import EXEMPTION_LIMIT, LOOK_PERIOD, Wishes
+from ip2service.wishes import BOOT_LIMIT, EXEMPTION_LIMIT, LOOK_PERIOD, Wishes
 
 pytestmark = pytest.mark.looptime
 
@@ -44,10 +44,14 @@ class Granted:
 
 @dataclass
 class Cluster:
-    """A view, and the loop time of the last news."""
+    """A view, and the loop times of the last news and of the node's boot."""
 
     view: BackendsView = VIEW
     heard_at: float = 0.0
+    booted_at: float = -100_000.0
+
+    def uptime(self) -> float:
+        return asyncio.get_running_loop().time() - self.booted_at
 
     def age(self) -> float:
         return asyncio.get_running_loop().time() - self.heard_at
@@ -60,6 +64,7 @@ def wishes(cluster: Cluster, granted: Granted, *, exempt_servers: bool = True) -
         granted,
         view=lambda: cluster.view,
         age=cluster.age,
+        uptime=cluster.uptime,
         exempt_servers=exempt_servers,
         made=lambda _contents, _view: None,
     )
@@ -106,3 +111,27 @@ async def test_r24_exemptions_end_when_the_api_server_has_not_been_heard_of_for_
     assert granted.exempt() == {SERVER}
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_r24_nobody_is_exempt_while_the_slices_may_have_addresses_of_before_the_nodes_reboot(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The first pod to get the server's old address would be exempt. Routing does not wait, and the log says why."""
+    cluster, granted = Cluster(booted_at=-60.0), Granted()
+    task = asyncio.create_task(wishes(cluster, granted).run())
+    while asyncio.get_running_loop().time() < BOOT_LIMIT - 60.0 - LOOK_PERIOD:
+        cluster.heard_at = asyncio.get_running_loop().time()
+        await asyncio.sleep(LOOK_PERIOD + 0.1)
+        assert granted.contents[-1].route(Family.IPV4).gate
+        assert granted.exempt() == frozenset()
+    await asyncio.sleep(LOOK_PERIOD + 1)
+    assert granted.exempt() == {SERVER}
+    assert [record.message for record in caplog.records] == ["No server pod is exempt"]
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_young_node_is_worth_no_word_where_nobody_is_to_be_exempt(caplog: pytest.LogCaptureFixture) -> None:
+    """All other nodes' logs."""
+    wishes(Cluster(booted_at=-1.0), Granted(), exempt_servers=False).make()
+    assert caplog.records == []
