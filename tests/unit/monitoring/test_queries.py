@@ -22,6 +22,7 @@ OTHERS = {
     "ALERTS": frozenset({"alertname", "alertstate", "severity"}),
     # kube-state-metrics, by its pages on pods and nodes
     "kube_pod_status_ready": frozenset({"namespace", "pod", "condition"}),
+    "kube_pod_status_phase": frozenset({"namespace", "pod", "phase"}),
     "kube_node_info": frozenset({"node", "os_image"}),
     "kube_node_status_condition": frozenset({"node", "condition", "status"}),
 }
