@@ -46,8 +46,9 @@ class FamilyBackends:
     """Those that new connections from this node go to, sorted."""
     addresses_in_slices: frozenset[Address] = frozenset()
     """Of all endpoints in whatever state, terminating ones too: their connections are left alone."""
-    exempt: frozenset[Address] = frozenset()
-    """Of the server pods on this node, unless they terminate: ready or not, they need credentials of their own."""
+    exempt: frozenset[Address] | None = frozenset()
+    """Of the server pods on this node, unless they terminate: ready or not, they need credentials of their own. None
+    while the node's own addresses are not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,14 +112,14 @@ def _addresses(slices: Iterable[EndpointSlice]) -> frozenset[Address]:
     return frozenset(address for each in slices for state in each.endpoints for address in state.addresses)
 
 
-def _exempt(slices: Iterable[EndpointSlice], place: Place) -> frozenset[Address]:
+def _exempt(slices: Iterable[EndpointSlice], place: Place) -> frozenset[Address] | None:
     """A pod that terminates in any slice terminates: its address may be another pod's in a moment.
 
     The node's own addresses are left out (a server in the host's network has one): masqueraded traffic of other
     pods comes from there. While they are not known, every address could be one of them.
     """
     if place.addresses is None:
-        return frozenset()
+        return None
     staying: set[Address] = set()
     leaving: set[Address] = set()
     for each in slices:

@@ -33,9 +33,9 @@ from ip2service.ruleset import (
     guard_installation,
     guard_table,
     installation,
+    left_to_expire,
     owner_comment,
     renewal,
-    retires,
     routing_table,
     wanted_elements,
 )
@@ -183,24 +183,26 @@ class InstalledRules:
         if self._contents is None:
             names = wanted_elements(self._layout, Contents())
             return {name: _permanent(self._elements.get(name, {})) | _timed(found.get(name, {})) for name in names}
+        left = left_to_expire(self._layout, self._contents)
         wanted = wanted_elements(self._layout, self._contents)
-        return {
-            name: _timed(found.get(name, {}) if retires(name) else {}) | dict(keys) for name, keys in wanted.items()
-        }
+        return {name: _timed(found.get(name, {}) if name in left else {}) | dict(keys) for name, keys in wanted.items()}
 
     async def _change_policy(self, actual: frozenset[PolicyRule]) -> None:
         """Bring the policy rules from these to the wanted ones, the node's way out before what refuses."""
-        wanted = wanted_rules(self._layout, self._contents or self._adopted(), priority=self._rule_priority)
+        exempt = Contents(routes={family: Route(exempt=self._exempt(family)) for family in self._layout.intercepted})
+        wanted = wanted_rules(self._layout, exempt, priority=self._rule_priority)
         for rule in sorted(wanted - actual, key=_priority):
             await self._policy.add(rule)
         for rule in sorted(actual - wanted, key=_priority, reverse=True):
             await self._policy.delete(rule)
         self._policy_rules = wanted
 
-    def _adopted(self) -> Contents:
-        """Whom an earlier process has exempted, for as long as the guard's elements last."""
-        exempt = {family: self._elements.get(f"{GUARD_TABLE} exempt{family.value}", {}) for family in Family}
-        return Contents(routes={family: Route(exempt=frozenset(map(Address, exempt[family]))) for family in exempt})
+    def _exempt(self, family: Family) -> frozenset[Address]:
+        """Who should be exempt; where nobody knows, whom an earlier wish, or process, has left in the guard."""
+        exempt = None if self._contents is None else self._contents.route(family).exempt
+        if exempt is None:
+            return frozenset(map(Address, self._elements.get(f"{GUARD_TABLE} exempt{family.value}", {})))
+        return exempt
 
     async def _snapshot(self) -> Snapshot:
         tables = {name: await self._tables.read(name) for name in self._structures}

@@ -81,8 +81,9 @@ class Route:
     """Whether new connections are let in."""
     endpoints: tuple[Endpoint, ...] = ()
     """In endpoints mode: what the stand-in is translated to. Order matters only in that it should not change."""
-    exempt: frozenset[Address] = frozenset()
-    """Server pods of this node: they reach the real metadata service."""
+    exempt: frozenset[Address] | None = frozenset()
+    """Server pods of this node: they reach the real metadata service. None: nobody knows who should be; those who are
+    stay so until their time is over."""
 
 
 NOWHERE: Final = Route()

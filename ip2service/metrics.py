@@ -86,7 +86,9 @@ class RouterMetrics:
             self._gate.labels(_name(family)).set(route.gate)
         for family, backends in view.families.items():
             self._endpoints.labels(_name(family)).set(len(backends.endpoints))
-        self._exempt.set(sum(len(route.exempt) for route in contents.routes.values()))
+        exempt = [route.exempt for route in contents.routes.values()]
+        if None not in exempt:  # else they are as they were
+            self._exempt.set(sum(len(addresses or ()) for addresses in exempt))
         present = {problem.kind for problem in (*view.problems, *view.warnings)}
         for kind in ProblemKind:
             self._problem.labels(kind).set(kind in present)

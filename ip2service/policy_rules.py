@@ -51,7 +51,7 @@ def wanted_rules(layout: Layout, contents: Contents, *, priority: int) -> frozen
     """All rules for these contents, from this priority on.
 
     In the order of their priorities they can be added one by one, and removed in the reverse order: what refuses is
-    never there without what lets the node itself pass.
+    never there without what lets the node itself pass. Where nobody knows who should be exempt, nobody is.
     """
     return frozenset(
         rule for family in layout.intercepted for rule in _family_rules(layout, contents, family, priority)
@@ -61,7 +61,7 @@ def wanted_rules(layout: Layout, contents: Contents, *, priority: int) -> frozen
 def _family_rules(layout: Layout, contents: Contents, family: Family, priority: int) -> Iterator[PolicyRule]:
     destination = layout.intercepted[family]
     exempt, node, others = priorities(priority)
-    for source in contents.route(family).exempt:
+    for source in contents.route(family).exempt or ():
         yield PolicyRule(family=family, priority=exempt, source=source, destination=destination, action=Action.MAIN)
     yield PolicyRule(family=family, priority=node, local_only=True, destination=destination, action=Action.MAIN)
     yield PolicyRule(family=family, priority=others, destination=destination, action=Action.PROHIBIT)

@@ -167,9 +167,9 @@ def _family_elements(layout: Layout, family: Family, route: Route) -> Iterator[t
     number = family.value
     intercepted = f"{layout.intercepted[family]} . {layout.intercepted_port}"
     there = {intercepted: str(route.frontend)} if route.frontend is not None else {}
-    exempt = {str(address): TIMED for address in sorted(route.exempt)}
-    yield f"{GUARD_TABLE} exempt{number}", exempt
-    yield f"{ROUTING_TABLE} exempt{number}", exempt
+    exempt = {str(address): TIMED for address in sorted(route.exempt or ())}
+    for name in _exempt_sets(family):
+        yield name, exempt
     yield f"{ROUTING_TABLE} opening{number}", there if route.gate else {}
     yield f"{ROUTING_TABLE} open{number}", there
     yield f"{ROUTING_TABLE} frontends{number}", {f"{address} . {layout.router_port}": "" for address in there.values()}
@@ -202,6 +202,20 @@ def _retired(name: str, actual: Mapping[str, str], wanted: Mapping[str, str]) ->
     return {key: TIMED for key in actual if key not in wanted} if retires(name) else {}
 
 
+def left_to_expire(layout: Layout, contents: Contents) -> frozenset[str]:
+    """The sets whose elements go when their time is over and not before, though these contents do not have them.
+
+    Cluster IPs of before, and exempt pods while nobody knows who should be.
+    """
+    unknown = [family for family in layout.intercepted if contents.route(family).exempt is None]
+    retiring = {f"{ROUTING_TABLE} frontends{family.value}" for family in layout.intercepted}
+    return frozenset(retiring.union(*map(_exempt_sets, unknown)))
+
+
+def _exempt_sets(family: Family) -> tuple[str, str]:
+    return f"{GUARD_TABLE} exempt{family.value}", f"{ROUTING_TABLE} exempt{family.value}"
+
+
 def retires(name: str) -> bool:
     """Whether what is no longer wanted in this set expires, instead of being deleted."""
     return name.startswith(f"{ROUTING_TABLE} frontends")
@@ -229,11 +243,11 @@ def renewal(contents: Contents) -> str:
     """
     lines: list[str] = []
     for family, route in contents.routes.items():
-        keys = [f"{address} timeout {EXEMPT_TIMEOUT}s" for address in sorted(route.exempt)]
-        for table in (GUARD_TABLE, ROUTING_TABLE):
-            name = f"{table} exempt{family.value}"
+        exempt = sorted(route.exempt or ())
+        keys = [f"{address} timeout {EXEMPT_TIMEOUT}s" for address in exempt]
+        for name in _exempt_sets(family):
             lines += _line("add", name, keys)
-            lines += _line("delete", name, sorted(route.exempt))
+            lines += _line("delete", name, exempt)
             lines += _line("add", name, keys)
     return "".join(lines)
 

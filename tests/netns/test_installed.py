@@ -228,6 +228,31 @@ async def test_an_adopted_exemption_is_left_to_expire() -> None:
         assert node.policy.rules == wanted_rules(SERVICE, Contents(), priority=PRIORITY)
 
 
+async def test_exempt_pods_are_left_as_they_are_while_nobody_knows_who_should_be() -> None:
+    """Their kept connections go on; but for their time, which nobody makes longer, and for what is known to be over."""
+    frontend, exempt = CLUSTER_IPS[Family.IPV4][0], frozenset({Address("10.1.0.9")})
+    contents = Contents(routes={Family.IPV4: Route(frontend=frontend, gate=True, exempt=exempt)})
+    unknown = Contents(routes={Family.IPV4: Route(frontend=frontend, exempt=None)})
+    async with fresh_node() as node:
+        await (await node.started()).apply(contents)
+        successor = await node.started()
+        before = node.policy.rules.copy()
+        await successor.apply(unknown)
+        await successor.renew()
+        assert (await successor.verify())[1] == ()
+        found = (await node.snapshot()).elements
+        assert found["ip2service opening4"] == {}
+        for table in (GUARD_TABLE, ROUTING_TABLE):
+            assert found[f"{table} exempt4"] == {"10.1.0.9": TIMED}
+        assert node.policy.rules == before
+        for table in (GUARD_TABLE, ROUTING_TABLE):
+            await node.nft(f"delete element inet {table} exempt4 {{ 10.1.0.9 }}")  # as its timeout does
+        assert (await successor.verify())[1] == ()
+        assert node.policy.rules == wanted_rules(SERVICE, Contents(), priority=PRIORITY)
+        await successor.apply(contents)
+        assert node.policy.rules == before
+
+
 async def test_elements_are_carried_over_when_a_release_changes_the_table() -> None:
     """The table is replaced in one transaction, with what the old one held: connections go on."""
     async with fresh_node() as node:

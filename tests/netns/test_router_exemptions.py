@@ -1,6 +1,7 @@
 """Server pods on the router's own node, which need the real metadata service: whom the running router lets through."""
 
 import json
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -123,6 +124,27 @@ async def test_r24_a_router_that_starts_again_ends_exemptions_of_pods_that_are_g
         await router.until_ready()
         await eventually(lambda: nobody_is_exempt(lab))
         assert not [rule for rule in await policy_rules(lab) if rule.startswith("5:")]
+
+
+async def test_a_router_that_cannot_read_its_node_cuts_off_nobody(routed_to_endpoints: RouterLab) -> None:
+    """Whoever is exempt stays so for the time that the kernel counts; a router's restart is no reason to end it."""
+    routed, lab = routed_to_endpoints, routed_to_endpoints.lab
+    own = await lab.add_server("own", node=lab.node)
+    await routed.create_service()
+    await routed.set_endpoints(*endpoints_of(own, node=routed.node, pod="own"), *endpoints_of(lab.server("one")))
+    async with routed.router("--exempt-servers") as router:
+        await eventually(lambda: is_exempt(lab, own))
+        with closing(await own.keep(METADATA_IPV4, 80)) as kept:
+            assert (await kept.ask()).by == REAL
+            await router.kill()
+            fault = routed.cluster.api.faults.forbid(verb="get", resource="nodes")
+            await router.start()
+            await router.until_logged("New connections are let in: a server is ready")
+            await router.until_ready()
+            assert (await kept.ask()).by == REAL
+            assert (await own.connect(METADATA_IPV4, 80)).by == REAL
+            assert await is_exempt(lab, own)
+            assert fault.hits
 
 
 async def exempt_elements(lab: NodeLab) -> list[dict[str, Any]]:

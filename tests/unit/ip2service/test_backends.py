@@ -224,9 +224,9 @@ def test_only_pods_are_exempt() -> None:
 
 
 def test_the_nodes_own_addresses_are_never_exempt() -> None:
-    """Masqueraded traffic of every pod comes from there. Until they are known, nobody is exempt."""
+    """Masqueraded traffic of every pod comes from there. Until they are known, nobody knows who is exempt."""
     found = watched(a_service(), endpoint("10.0.0.1"), endpoint("10.1.0.1"), place=None)
-    assert found.ipv4.exempt == set()
+    assert found.ipv4.exempt is None
     found.backends.place_changed(HERE)
     assert found.ipv4.exempt == {"10.1.0.1"}
 
