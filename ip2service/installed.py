@@ -11,7 +11,7 @@ import logging
 from collections.abc import Collection, Iterator, Mapping
 
 from iam4kube.kube.objects import Address
-from ip2service.differences import Drift, element_drift, policy_drift, structure_drift
+from ip2service.differences import Drift, element_drift, structure_drift
 from ip2service.kernel_protocols import (
     Connections,
     ForeignTable,
@@ -20,9 +20,9 @@ from ip2service.kernel_protocols import (
     Snapshot,
     Tables,
     TableState,
+    Verification,
 )
 from ip2service.layout import STAND_IN, Contents, Family, Layout, Mode, Route
-from ip2service.policy_rules import PolicyRule, wanted_rules
 from ip2service.ruleset import (
     GUARD_TABLE,
     ROUTING_TABLE,
@@ -39,6 +39,7 @@ from ip2service.ruleset import (
     routing_table,
     wanted_elements,
 )
+from ip2service.second_guard import SecondGuard
 
 _log = logging.getLogger(__name__)
 
@@ -56,13 +57,11 @@ class InstalledRules:
         connections: Connections,
     ) -> None:
         self._layout = layout
-        self._rule_priority = rule_priority
         self._tables = tables
-        self._policy = policy
+        self._second_guard = SecondGuard(layout, rule_priority=rule_priority, policy=policy)
         self._connections = connections
         self._contents: Contents | None = None
         self._elements: Elements = {}
-        self._policy_rules: frozenset[PolicyRule] = frozenset()
         # As the kernel lists what was installed: exactly our text with the libnftables that the tests know, but
         # another release may print it in another way, which is no drift.
         self._structures = {GUARD_TABLE: guard_table(layout), ROUTING_TABLE: routing_table(layout)}
@@ -73,7 +72,8 @@ class InstalledRules:
 
         Raises `ForeignTable` with nothing changed, and `KernelError`.
         """
-        found = await self._snapshot()
+        await self._second_guard.look()
+        found = await self._read_tables()
         _refuse_foreign(found)
         self._elements = found.elements
         try:
@@ -84,18 +84,35 @@ class InstalledRules:
             _log.warning("What an earlier router left does not fit; beginning anew", extra={"error": str(error)})
             self._elements = {}
             await self._restore_tables(Snapshot(tables={}, policy=found.policy))
-        await self._change_policy(found.policy)
+        await self._second_guard.bring_to(self._exempt())
         await self._learn_listing()
 
-    async def apply(self, contents: Contents) -> None:
-        """Bring the maps and sets to these contents. Raises `KernelError`; then `verify` has to find out."""
+    async def apply(self, contents: Contents) -> KernelError | None:
+        """Bring maps, sets and policy rules to these contents. Returns why the policy rules are not there.
+
+        Raises `KernelError` for maps and sets. In either case `verify` has to find out what there is.
+        """
         self._contents = contents
+        try:
+            await self._change_elements()
+        except KernelError:
+            await self._change_policy()
+            raise
+        return await self._change_policy()
+
+    async def _change_elements(self) -> None:
         wanted = self._wanted_elements(self._elements)
         text = element_changes(self._elements, wanted)
         if text:
             await self._tables.apply(text)
             self._elements = elements_after(self._elements, wanted)
-        await self._change_policy(self._policy_rules)
+
+    async def _change_policy(self) -> KernelError | None:
+        try:
+            await self._second_guard.bring_to(self._exempt())
+        except KernelError as error:
+            return error
+        return None
 
     async def renew(self) -> None:
         """Let exempt pods stay so for another minute. Raises `KernelError`."""
@@ -114,22 +131,36 @@ class InstalledRules:
         frontends = {family: STAND_IN[family] for family in self._layout.intercepted}
         return await self._connections.forget(frontends=frontends, port=self._layout.router_port, keep=known)
 
-    async def verify(self) -> tuple[Snapshot, tuple[Drift, ...]]:
-        """Compare with the kernel, and repair. Returns what was found, and in what it differed.
+    async def verify(self, contents: Contents | None = None) -> Verification:
+        """Compare with the kernel, and repair; bring everything to these contents, if there are newer ones.
 
-        Raises `KernelError`, and `ForeignTable` where somebody else has taken a name of ours in the meantime.
+        Tables and policy rules do not wait for each other. Raises for the tables `KernelError`, and `ForeignTable`
+        where somebody else has taken a name of ours in the meantime.
         """
-        found = await self._snapshot()
+        if contents is not None:
+            self._contents = contents
+        try:
+            found, drifts = await self._verify_tables()
+        except (KernelError, ForeignTable):
+            await self._verify_policy()
+            raise
+        policy_drifts, refused = await self._verify_policy()
+        return Verification(found, (*drifts, *policy_drifts), refused)
+
+    async def _verify_tables(self) -> tuple[Snapshot, tuple[Drift, ...]]:
+        found = await self._read_tables()
         _refuse_foreign(found)
-        drifts = (
-            *self._structure_drifts(found),
-            *element_drift(self._elements, found.elements),
-            *policy_drift(self._policy_rules, found.policy),
-        )
+        drifts = (*self._structure_drifts(found), *element_drift(self._elements, found.elements))
         await self._restore_tables(found)
-        await self._change_policy(found.policy)
         await self._learn_listing()
         return found, drifts
+
+    async def _verify_policy(self) -> tuple[tuple[Drift, ...], KernelError | None]:
+        try:
+            drifts = await self._second_guard.look()
+        except KernelError as error:
+            return (), error
+        return drifts, await self._change_policy()
 
     async def _restore_tables(self, found: Snapshot) -> None:
         """Make both tables as they should be, in one transaction, whatever was found: the guard first."""
@@ -169,7 +200,7 @@ class InstalledRules:
         """
         if self._listing_is_known:
             return
-        tables = (await self._snapshot()).tables
+        tables = (await self._read_tables()).tables
         self._listing_is_known = len(tables) == len(self._structures)
         if self._listing_is_known and not any(self._is_right(name, table) for name, table in tables.items()):
             _log.warning("This libnftables lists rules in a way of its own")
@@ -187,27 +218,21 @@ class InstalledRules:
         wanted = wanted_elements(self._layout, self._contents)
         return {name: _timed(found.get(name, {}) if name in left else {}) | dict(keys) for name, keys in wanted.items()}
 
-    async def _change_policy(self, actual: frozenset[PolicyRule]) -> None:
-        """Bring the policy rules from these to the wanted ones, the node's way out before what refuses."""
-        exempt = Contents(routes={family: Route(exempt=self._exempt(family)) for family in self._layout.intercepted})
-        wanted = wanted_rules(self._layout, exempt, priority=self._rule_priority)
-        for rule in sorted(wanted - actual, key=_priority):
-            await self._policy.add(rule)
-        for rule in sorted(actual - wanted, key=_priority, reverse=True):
-            await self._policy.delete(rule)
-        self._policy_rules = wanted
+    def _exempt(self) -> Contents:
+        """Who should be exempt, and nothing else."""
+        return Contents(routes={family: Route(exempt=self._exempt_of(family)) for family in self._layout.intercepted})
 
-    def _exempt(self, family: Family) -> frozenset[Address]:
-        """Who should be exempt; where nobody knows, whom an earlier wish, or process, has left in the guard."""
+    def _exempt_of(self, family: Family) -> frozenset[Address]:
+        """Where nobody knows, those whom an earlier wish, or process, has left in the guard."""
         exempt = None if self._contents is None else self._contents.route(family).exempt
         if exempt is None:
             return frozenset(map(Address, self._elements.get(f"{GUARD_TABLE} exempt{family.value}", {})))
         return exempt
 
-    async def _snapshot(self) -> Snapshot:
+    async def _read_tables(self) -> Snapshot:
         tables = {name: await self._tables.read(name) for name in self._structures}
         present = {name: table for name, table in tables.items() if table is not None}
-        return Snapshot(tables=present, policy=await self._policy.read())
+        return Snapshot(tables=present, policy=self._second_guard.rules)
 
 
 def _refuse_foreign(found: Snapshot) -> None:
@@ -222,7 +247,3 @@ def _permanent(keys: Mapping[str, str]) -> dict[str, str]:
 
 def _timed(keys: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in keys.items() if value == TIMED}
-
-
-def _priority(rule: PolicyRule) -> int:
-    return rule.priority

@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from iam4kube.kube.objects import Address
+from ip2service.differences import Drift
 from ip2service.layout import Family
 from ip2service.policy_rules import PolicyRule
 from ip2service.ruleset import Elements, owner_comment
@@ -105,3 +106,13 @@ class Snapshot:
     def packets(self, table: str, chain: str) -> int:
         """How many packets the rules of a chain have counted; 0 if it is not there."""
         return self.tables[table].packets.get(chain, 0) if table in self.tables else 0
+
+
+class Verification(NamedTuple):
+    """What a comparison with the kernel came to. The tables are as they should be."""
+
+    found: Snapshot
+    drifts: tuple[Drift, ...]
+    """In what it differed."""
+    refused: KernelError | None = None
+    """Why the policy rules are not as they should be."""

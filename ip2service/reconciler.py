@@ -2,12 +2,15 @@
 
 One task makes all calls to the kernel, one after the other. What it is asked for meanwhile is kept as the last wish
 and a few flags, so nothing queues up: a hundred changes of the endpoints during one transaction are one change.
+
+What the kernel refuses keeps nothing else waiting. Only, while something is refused the belief about the kernel, of
+which a wish is the difference, is not certain: then the newest wish is granted by what compares and repairs.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final, Never, Protocol
@@ -15,7 +18,7 @@ from typing import Final, Never, Protocol
 from iam4kube.kube.objects import Address
 from iam4kube.runtime.backoff import Backoff, full_jitter
 from ip2service.differences import Drift
-from ip2service.kernel_protocols import ForeignTable, KernelError, Snapshot
+from ip2service.kernel_protocols import ForeignTable, KernelError, Snapshot, Verification
 from ip2service.layout import Contents
 
 _log = logging.getLogger(__name__)
@@ -35,16 +38,16 @@ class Rules(Protocol):
         """Put guards in place and adopt what is there. Raises `ForeignTable`, `KernelError`."""
         ...
 
-    async def apply(self, contents: Contents, /) -> None:
-        """Bring maps and sets to these contents. Raises `KernelError`."""
+    async def apply(self, contents: Contents, /) -> KernelError | None:
+        """Bring everything to these contents. Raises `KernelError`; returns what only the policy rules met."""
         ...
 
     async def renew(self) -> None:
         """Let exempt pods stay so. Raises `KernelError`."""
         ...
 
-    async def verify(self) -> tuple[Snapshot, tuple[Drift, ...]]:
-        """Compare and repair. Raises `ForeignTable`, `KernelError`."""
+    async def verify(self, contents: Contents | None, /) -> Verification:
+        """Compare and repair, and bring everything to these contents. Raises `ForeignTable`, `KernelError`."""
         ...
 
 
@@ -91,6 +94,7 @@ class _Agenda:
     renew_at: float = 0.0
     read_at: float = -inf
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    wished: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Reconciler:
@@ -127,6 +131,7 @@ class Reconciler:
         made_at = last.made_at if last is not None and waits else asyncio.get_running_loop().time()
         self._wish = _Wish(contents=contents, known=known, made_at=made_at)
         self._agenda.wake.set()
+        self._agenda.wished.set()
 
     def notice(self) -> None:
         """Somebody, maybe this program, has changed rules of ours: look soon."""
@@ -145,12 +150,12 @@ class Reconciler:
         """Apply, verify and renew, each in its time; whatever fails is tried again."""
         while True:
             await self._wait()
-            try:
-                await self._do_what_is_due()
+            errors = [error for step in self._due() if (error := await _error_of(step)) is not None]
+            if errors:
+                self._fail(errors[0])
+                await self._pause()
+            else:
                 self._backoff.reset()
-            except (KernelError, ForeignTable) as error:
-                self._fail(error)
-                await asyncio.sleep(self._backoff.next_delay())
 
     async def _wait(self) -> None:
         if self.status.problem:
@@ -161,37 +166,68 @@ class Reconciler:
                 await self._agenda.wake.wait()
         self._agenda.wake.clear()
 
-    async def _do_what_is_due(self) -> None:
-        now = asyncio.get_running_loop().time
-        if self.status.problem:  # the belief about the kernel, of which a wish is the difference, is not certain
-            await self._verify()
-        if self._wish is not None and self._wish is not self._granted:
-            await self._grant(self._wish)
-        if now() >= self._agenda.renew_at:
-            self._agenda.renew_at = now() + RENEWAL_PERIOD
-            await self._rules.renew()
-        if now() >= self._agenda.verify_at:
-            await self._verify()
+    async def _pause(self) -> None:
+        """Wait before what failed is tried again; a wish that comes meanwhile does not wait for all of it."""
+        delay = self._backoff.next_delay()
+        await asyncio.sleep(min(delay, NOTICE_PAUSE))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay - NOTICE_PAUSE):
+                await self._agenda.wished.wait()
 
-    async def _grant(self, wish: _Wish) -> None:
-        self._taken = wish
-        await self._rules.apply(wish.contents)
-        self._granted = wish
-        self.status.granted = True
-        self._keep_connections(wish.known)
-        self._observer.applied(seconds=asyncio.get_running_loop().time() - wish.made_at)
+    def _due(self) -> Iterator[Callable[[], Awaitable[None]]]:
+        """What is to be done now, step by step."""
+        now = asyncio.get_running_loop().time
+        if self.status.problem:
+            yield self._verify
+        elif self._wish is not self._granted:
+            yield self._grant
+        if now() >= self._agenda.renew_at:
+            yield self._renew
+        if now() >= self._agenda.verify_at:
+            yield self._verify
+
+    async def _grant(self) -> None:
+        wish = self._take()
+        if wish is None:
+            return
+        refused = await self._rules.apply(wish.contents)
+        self._note(wish)
+        if refused is not None:
+            raise refused
+
+    async def _renew(self) -> None:
+        self._agenda.renew_at = asyncio.get_running_loop().time() + RENEWAL_PERIOD
+        await self._rules.renew()
 
     async def _verify(self) -> None:
         """Nothing that comes while the kernel is read may count as seen: the next time is set before."""
         started = asyncio.get_running_loop().time()
         self._agenda.read_at = started
         self._agenda.verify_at = started + self._verify_interval
-        found, drifts = await self._rules.verify()
+        wish = self._take()
+        found, drifts, refused = await self._rules.verify(None if wish is None else wish.contents)
+        self._note(wish)
         self._tell(drifts, now=started)
+        self._observer.verified(found, drifts)
+        if refused is not None:
+            raise refused
         if self.status.problem:
             _log.info("Rules are in place again")
         self.status.verified_at, self.status.problem = started, ""
-        self._observer.verified(found, drifts)
+
+    def _take(self) -> _Wish | None:
+        self._agenda.wished.clear()
+        self._taken = self._wish
+        return self._wish
+
+    def _note(self, wish: _Wish | None) -> None:
+        """A wish, maybe one of before, is in the kernel's tables."""
+        if wish is None or wish is self._granted:
+            return
+        self._granted = wish
+        self.status.granted = True
+        self._keep_connections(wish.known)
+        self._observer.applied(seconds=asyncio.get_running_loop().time() - wish.made_at)
 
     def _tell(self, drifts: Iterable[Drift], *, now: float) -> None:
         """Log what differed, but not what the log has just said: two programs may undo each other's work for ever."""
@@ -207,3 +243,12 @@ class Reconciler:
             _log.error("Rules could not be brought in place; trying again", extra={"error": str(error)})
         self.status.problem = str(error)
         self._observer.failed(str(error))
+
+
+async def _error_of(step: Callable[[], Awaitable[None]]) -> Exception | None:
+    """Take a step. Returns what was refused."""
+    try:
+        await step()
+    except (KernelError, ForeignTable) as error:
+        return error
+    return None

@@ -93,13 +93,38 @@ class TablesListedInAnotherWay:
         return Table(comment=found.comment, structure=structure, elements=found.elements, packets=found.packets)
 
 
+@dataclass
+class StuckPolicy(PolicyInMemory):
+    """Refuses while it is told to."""
+
+    stuck: bool = False
+
+    async def add(self, rule: PolicyRule) -> None:
+        if self.stuck:
+            raise KernelError("File exists")
+        await super().add(rule)
+
+
+@dataclass
+class StuckTables:
+    """The kernel's tables, which refuse every transaction."""
+
+    tables: Tables
+
+    async def apply(self, text: str) -> None:
+        raise KernelError("Device or resource busy")
+
+    async def read(self, table: str) -> TableState | None:
+        return await self.tables.read(table)
+
+
 class Node:
     """A network namespace with its kernel's tables, for one router after another."""
 
     def __init__(self, namespace: Namespace, tables: NfTables) -> None:
         self._namespace = namespace
         self.tables: Tables = tables
-        self.policy = PolicyInMemory()
+        self.policy = StuckPolicy()
         self.connections = ConnectionsInMemory()
 
     def router(self, layout: Layout = SERVICE) -> InstalledRules:
@@ -398,6 +423,44 @@ async def test_a_transaction_that_fails_is_made_good_by_the_next_verification() 
             await router.apply(Contents())
         await router.verify()
         assert not any(without_timed((await node.snapshot()).elements).values())
+
+
+async def test_tables_do_not_wait_for_a_policy_rule_that_is_refused() -> None:
+    """Neither to follow a wish nor to be repaired; what is refused is returned."""
+    async with fresh_node() as node:
+        router = await node.started()
+        node.policy.rules.clear()
+        node.policy.stuck = True
+        verification = await router.verify(ROUTED)
+        assert str(verification.refused) == "File exists"
+        assert (await node.snapshot()).elements["ip2service opening4"] == {"169.254.169.254 . 80": "10.96.0.50"}
+        assert str(await router.apply(Contents())) == "File exists"
+        assert (await node.snapshot()).elements["ip2service opening4"] == {}
+        await node.nft("flush ruleset")
+        drifts = (await router.verify())[1]
+        assert [drift.where for drift in drifts] == [GUARD_TABLE, ROUTING_TABLE]
+        node.policy.stuck = False
+        assert (await router.verify()).refused is None
+        assert node.policy.rules == wanted_rules(SERVICE, Contents(), priority=PRIORITY)
+
+
+async def test_policy_rules_do_not_wait_for_a_table_that_is_refused() -> None:
+    """Somebody has taken its name, or nftables is busy: the second guard is what is left."""
+    async with fresh_node() as node:
+        router = await node.started()
+        whole, tables = node.policy.rules.copy(), node.tables
+        node.policy.rules.clear()
+        await node.nft(f"delete table inet {ROUTING_TABLE}\nadd table inet {ROUTING_TABLE}")
+        with pytest.raises(ForeignTable):
+            await router.verify()
+        assert node.policy.rules == whole
+        await node.nft(f"delete table inet {ROUTING_TABLE}")
+        node.policy.rules.clear()
+        node.tables = StuckTables(tables)
+        successor = node.router()
+        with pytest.raises(KernelError, match="busy"):
+            await successor.verify(ROUTED)
+        assert node.policy.rules == whole
 
 
 async def test_connections_are_forgotten_in_endpoints_mode_only() -> None:

@@ -213,14 +213,14 @@ def test_what_works_badly_is_a_warning() -> None:
 def test_servers_on_this_node_are_exempt_r24(changes: dict[str, Any], is_exempt: bool) -> None:
     """Ready or not, since they need credentials to become ready; never one that leaves its address to another."""
     found = watched(a_service(), endpoint("10.1.0.1", **changes))
-    assert found.ipv4.exempt == ({"10.1.0.1"} if is_exempt else set())
+    assert found.ipv4.exempt == frozenset({"10.1.0.1"} if is_exempt else ())
 
 
 def test_only_pods_are_exempt() -> None:
     """An endpoint that somebody wrote by hand may be anything."""
     nothing = {**endpoint("10.1.0.1"), "targetRef": None}
     machine = {**endpoint("10.1.0.2"), "targetRef": {"kind": "Machine", "name": "x"}}
-    assert watched(a_service(), nothing, machine).ipv4.exempt == set()
+    assert watched(a_service(), nothing, machine).ipv4.exempt == frozenset()
 
 
 def test_the_nodes_own_addresses_are_never_exempt() -> None:
@@ -228,19 +228,19 @@ def test_the_nodes_own_addresses_are_never_exempt() -> None:
     found = watched(a_service(), endpoint("10.0.0.1"), endpoint("10.1.0.1"), place=None)
     assert found.ipv4.exempt is None
     found.backends.place_changed(HERE)
-    assert found.ipv4.exempt == {"10.1.0.1"}
+    assert found.ipv4.exempt == frozenset({"10.1.0.1"})
 
 
 def test_who_terminates_in_one_slice_is_not_exempt_by_another() -> None:
     """The stale one of two slices must not keep the most powerful role at an address."""
     found = watched(a_service(), endpoint("10.1.0.1"))
     found.backends.slices.changed(None, a_slice(endpoint("10.1.0.1", terminating=True), name="b"))
-    assert found.ipv4.exempt == set()
+    assert found.ipv4.exempt == frozenset()
 
 
 def test_servers_stay_exempt_without_a_service() -> None:
     """They must not lose their credentials because somebody deletes the Service for a moment."""
-    assert watched(None, endpoint("10.1.0.1")).ipv4.exempt == {"10.1.0.1"}
+    assert watched(None, endpoint("10.1.0.1")).ipv4.exempt == frozenset({"10.1.0.1"})
 
 
 def test_a_node_that_moves_zones_uses_others() -> None:

@@ -39,7 +39,9 @@ class Granted:
 
     def exempt(self) -> frozenset[Address]:
         """Of the last wish."""
-        return self.contents[-1].route(Family.IPV4).exempt
+        exempt = self.contents[-1].route(Family.IPV4).exempt
+        assert exempt is not None
+        return exempt
 
 
 @dataclass
