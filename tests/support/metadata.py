@@ -292,3 +292,13 @@ async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - what is waited for is the kernel and the server's own state
             await asyncio.sleep(0.001)
+
+
+def ended(server: MetadataServer, reason: str) -> float:
+    """How many connections were ended for this reason."""
+    return server.sample("iam4kube_metadata_connections_ended_total", reason=reason)
+
+
+async def still_serves(server: MetadataServer, source: str = OTHER_POD) -> bool:
+    """Whether another pod gets its answer."""
+    return (await server.get(ROLES, source)).text == "billing"
