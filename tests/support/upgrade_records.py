@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 SLOW = 1.0
 """Seconds after which an SDK has given up."""
-
-
 _LAST_OF_CALLS = ("credentials", "boto3")
 
 
@@ -29,6 +27,11 @@ class Request:
     def failed(self) -> bool:
         """Whether the SDK would have failed."""
         return self.outcome not in ("ok", "retried")
+
+    @property
+    def cut(self) -> bool:
+        """Whether nobody was there, or not until the answer. boto3 says only that it has nothing."""
+        return self.outcome.startswith(("Connection", "RemoteDisconnected", "got:None"))
 
 
 def requests_of(client: str, log: str) -> list[Request]:
