@@ -109,7 +109,7 @@ def test_nobody_else_is_judged(installed: InstalledCluster, router: str) -> None
 
 
 ROLE_ARN, EXTERNAL_ID = "iam.amazonaws.com/roleArn", "iam.amazonaws.com/roleExternalId"
-ALLOWED = "arn:aws:iam::111122223333:role/pods/shop/orders"
+ALLOWED = "arn:aws:iam::111122223333:role/iam4kube/shop/orders"
 ACCOUNTS = "/api/v1/namespaces/shop/serviceaccounts"
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/shop"
 
@@ -193,7 +193,7 @@ def test_whoever_may_assign_gives_and_takes_roles(installed: InstalledCluster, t
     """And external IDs."""
     for change in (
         annotations(ALLOWED),
-        annotations("arn:aws:iam::444455556666:role/pods/shop/x", "id"),
+        annotations("arn:aws:iam::444455556666:role/iam4kube/shop/x", "id"),
         annotations(),
     ):
         for account in ("plain", "older"):
@@ -203,11 +203,11 @@ def test_whoever_may_assign_gives_and_takes_roles(installed: InstalledCluster, t
 @pytest.mark.parametrize(
     "arn",
     [
-        "arn:aws:iam::999999999999:role/pods/shop/orders",
+        "arn:aws:iam::999999999999:role/iam4kube/shop/orders",
         "arn:aws:iam::111122223333:role/orders",
-        "arn:aws:iam::111122223333:role/pods/finance/orders",
-        "arn:aws:iam::111122223333:role/pods/shop/../finance/orders",
-        "arn:aws:iam::111122223333:role/pods/shop/",
+        "arn:aws:iam::111122223333:role/iam4kube/finance/orders",
+        "arn:aws:iam::111122223333:role/iam4kube/shop/../finance/orders",
+        "arn:aws:iam::111122223333:role/iam4kube/shop/",
         f"x{ALLOWED}",
         f"{ALLOWED} ",
     ],
