@@ -17,6 +17,9 @@ LOOK_PERIOD: Final = 0.5
 """Seconds between two looks: a kubelet's probe comes every second at most."""
 MISSED_VERIFICATIONS: Final = 3
 """After so many intervals without a successful verification nobody knows what the kernel does."""
+CONTESTED: Final = 5
+"""After so many comparisons in a row, each of which found something changed, another program undoes what is repaired.
+One that has changed something once is found by one comparison: what is repaired is looked at again 0.1 s later."""
 
 
 class Routing(Protocol):
@@ -35,6 +38,11 @@ class Routing(Protocol):
     @property
     def granted(self) -> bool:
         """Whether the kernel has been told, once, what the watches have found."""
+        ...
+
+    @property
+    def drifts_in_a_row(self) -> int:
+        """How many comparisons, up to the last one, have each found something changed."""
         ...
 
 
@@ -117,6 +125,11 @@ class Readiness:
             yield f"rules: {self.routing.problem}"
         elif age > MISSED_VERIFICATIONS * self.verify_interval:
             yield f"rules: not verified for over {MISSED_VERIFICATIONS * self.verify_interval:g} s"
+        elif self.routing.drifts_in_a_row >= CONTESTED:
+            yield (
+                f"rules: found changed {CONTESTED} times in a row: another program undoes what is repaired, maybe a "
+                "second router on this node with other settings; the log says what differs"
+            )
 
     def _watches_missing(self) -> Iterator[str]:
         for name, watch in self.watches.items():

@@ -84,6 +84,8 @@ class Status:
     """Why it is not so; empty while all is well."""
     granted: bool = False
     """Whether a wish is in the kernel. Until the first one is, the maps are as an earlier process left them."""
+    drifts_in_a_row: int = 0
+    """How many comparisons, up to the last one, have each found something changed."""
 
 
 @dataclass(kw_only=True)
@@ -208,6 +210,7 @@ class Reconciler:
         found, drifts, refused = await self._rules.verify(None if wish is None else wish.contents)
         self._note(wish)
         self._tell(drifts, now=started)
+        self.status.drifts_in_a_row = self.status.drifts_in_a_row + 1 if drifts else 0
         self._observer.verified(found, drifts)
         if refused is not None:
             raise refused

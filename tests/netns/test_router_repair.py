@@ -113,6 +113,27 @@ async def test_policy_rules_come_back(routed_to_endpoints: RouterLab) -> None:
         assert await router.metric('ip2service_drift_repaired_total{what="policy"}') >= 2
 
 
+async def test_two_routers_that_want_different_things_are_not_ready(routed_to_endpoints: RouterLab) -> None:
+    """A DaemonSet of another name, say: each undoes what the other does, and nothing gets through meanwhile."""
+    routed = routed_to_endpoints
+    await routed.serve(routed.lab.server("one"))
+    async with routed.router() as router:
+        await router.until_ready()
+        async with routed.router("--router-port=8170", "--admin-listen=127.0.0.1:9170") as other:
+            await other.until_logged("Guards are in place")
+            await eventually(lambda: says(router, "another program undoes what is repaired"))
+            assert (await routed.connect(METADATA_IPV4)).by in {"one", None}
+        await router.until_ready()
+        await routed.until_answered(METADATA_IPV4, by="one")
+    assert not await arrivals_of_pods(routed.lab)
+
+
+async def says(router: RouterProcess, words: str) -> bool:
+    """Whether it is not ready, with these words."""
+    status, text = await router.ask("/readyz")
+    return status == 503 and words in text
+
+
 async def drift(router: RouterProcess, what: str) -> str:
     """What the log says of differences of this kind, once it says something."""
     await router.until_logged(REPAIRED, what=what)

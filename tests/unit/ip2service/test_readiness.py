@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ip2service.readiness import LOOK_PERIOD, Readiness
+from ip2service.readiness import CONTESTED, LOOK_PERIOD, Readiness
 from ip2service.reconciler import Status
 
 pytestmark = pytest.mark.looptime
@@ -64,6 +64,17 @@ async def test_a_problem_of_the_rules_is_said_in_its_words() -> None:
     node = Node()
     node.status.problem = "Operation not permitted"
     assert node.readiness().missing() == ["rules: Operation not permitted"]
+
+
+async def test_rules_that_somebody_undoes_again_and_again_are_not_right() -> None:
+    """Half of the time they are the other's. Once changed and repaired they are."""
+    node = Node()
+    node.status.drifts_in_a_row = CONTESTED - 1
+    assert node.readiness().is_ready
+    node.status.drifts_in_a_row = CONTESTED
+    [line] = node.readiness().missing()
+    assert line.startswith("rules: found changed 5 times in a row: another program undoes what is repaired")
+    assert "a second router on this node" in line
 
 
 async def test_a_watch_that_is_not_synced_is_said_with_its_problem() -> None:

@@ -215,6 +215,20 @@ async def test_what_another_program_does_again_and_again_is_told_twice_a_minute(
     assert len(caplog.records) == pytest.approx(60 / DRIFT_PAUSE, abs=1)
 
 
+async def test_comparisons_that_find_drift_are_counted_until_one_finds_none() -> None:
+    """Readiness asks for it."""
+    rules = NotedRules(drifts=[(), *[(DRIFT,)] * 3])
+    async with running(rules) as (reconciler, heard):
+        counts = [reconciler.status.drifts_in_a_row]
+        for _ in range(4):
+            await asyncio.sleep(1)
+            reconciler.notice()
+            await asyncio.sleep(1)
+            counts.append(reconciler.status.drifts_in_a_row)
+    assert heard.verifications == 5
+    assert counts == [0, 1, 2, 3, 0]
+
+
 async def test_after_a_failure_the_wish_is_granted_by_what_looks_at_everything() -> None:
     """The belief about the kernel may have been wrong: the same transaction would fail for ever."""
     rules = NotedRules()
