@@ -4,8 +4,9 @@ A node may track hundreds of thousands of connections. Each that was opened to t
 to delete another program's would break its connection.
 """
 
+import contextlib
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from iam4kube.kube.objects import Address
@@ -17,6 +18,8 @@ from ip2service.layout import Family
 _OVER: Final = {7, 8}
 """TCP_CONNTRACK_TIME_WAIT and _CLOSE. They go by themselves, and a new connection from the same port replaces them.
 There may be a hundred thousand, and none has a client that waits."""
+_DUMPS: Final = 3
+"""So often the table is read at most, where changes of it interrupt that; after that whoever asked tries later."""
 
 
 class ConnectionTracking:
@@ -41,13 +44,21 @@ def _forget(family: Family, frontend: Address, port: int, keep: Collection[Addre
     number = FAMILY_NUMBERS[family]
     destination = socket.inet_pton(number, frontend)
     kept = {socket.inet_pton(number, address) for address in keep if (":" in address) is (family is Family.IPV6)}
+
+    def is_gone(entry: Entry) -> bool:
+        return entry.destination == destination and entry.answering not in kept and entry.state not in _OVER
+
     with ConnectionTable(number) as table:
-        gone = [
-            entry
-            for entry in table.to_port(port)
-            if entry.destination == destination and entry.answering not in kept and entry.state not in _OVER
-        ]
+        gone = _complete(lambda: [entry for entry in table.to_port(port) if is_gone(entry)])
         return sum(_delete(table, entry) for entry in gone)
+
+
+def _complete(read: Callable[[], list[Entry]]) -> list[Entry]:
+    """What a reading gives that nothing has interrupted. Raises `InterruptedError` when each was."""
+    for _ in range(_DUMPS - 1):
+        with contextlib.suppress(InterruptedError):
+            return read()
+    return read()
 
 
 def _delete(table: ConnectionTable, entry: Entry) -> bool:

@@ -5,6 +5,7 @@ ten seconds in which Python does little else. Here it is 8 µs. Numbers are thos
 nfnetlink.h and nfnetlink_conntrack.h.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -15,6 +16,7 @@ from typing import Final, NamedTuple, Self
 _NETFILTER: Final = 12  # NETLINK_NETFILTER
 _GET, _DELETE = 0x101, 0x102  # IPCTNL_MSG_CT_GET and _DELETE of NFNL_SUBSYS_CTNETLINK
 _REQUEST, _ACKNOWLEDGE, _DUMP = 0x1, 0x4, 0x300
+_INTERRUPTED: Final = 0x10  # NLM_F_DUMP_INTR
 _ERROR, _DONE = 2, 3
 _HEADER: Final = struct.Struct("=LHHLL")  # nlmsghdr
 _FAMILY: Final = struct.Struct("=BBH")  # nfgenmsg
@@ -64,7 +66,8 @@ class ConnectionTable:
         """TCP connections that were opened to this port, of any address. Not to be mixed with other calls.
 
         The kernel picks them, since 5.8; an older one sends all. It could not pick by address: as of 6.18 it compares
-        those of IPv6 the wrong way round.
+        those of IPv6 the wrong way round. Raises `InterruptedError` at the end if the table changed in a way that may
+        have hidden some from the kernel itself.
         """
         protocol = _attribute(_NUMBER, bytes([socket.IPPROTO_TCP])) + _attribute(
             _DESTINATION_PORT, struct.pack("!H", port)
@@ -90,12 +93,15 @@ class ConnectionTable:
 
     def _answers(self) -> Iterator[bytes]:
         """Messages up to the last, which says whether all went well."""
+        interrupted = 0
         while True:
             received, offset = self._socket.recv(_RECEIVE), 0
             while offset < len(received):
-                size, kind, *_ = _HEADER.unpack_from(received, offset)
+                size, kind, flags, *_ = _HEADER.unpack_from(received, offset)
+                interrupted |= flags & _INTERRUPTED
                 if kind in (_ERROR, _DONE):
                     (number,) = struct.unpack_from("=l", received, offset + _HEADER.size)
+                    number = number or (-errno.EINTR if interrupted else 0)
                     if number:
                         raise OSError(-number, os.strerror(-number))
                     return

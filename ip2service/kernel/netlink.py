@@ -56,5 +56,5 @@ class Netlink:
         try:
             return await self._thread.call(job)
         except (NetlinkError, OSError) as error:
-            number, words = error.args[0], error.args[-1]
+            number, words = (error.args[0], error.args[-1]) if error.args else (0, type(error).__name__)
             raise NetlinkRefused(f"{what}: {words}{_REMEDIES.get(number, '')}") from error
