@@ -43,14 +43,14 @@ class StartupTaint:
     async def run(self, until_ready: Callable[[], Awaitable[object]]) -> Never:
         """Remove it each time that the node is ready for pods and has it. `until_ready` returns when it is."""
         while True:
-            await until_ready()
-            await self.remove()
+            await self.remove(until_ready)
             await asyncio.sleep(self._uniform(*CHECK_AGAIN))
 
-    async def remove(self) -> None:
-        """Return once it is not there: at once, or after as many tries as it takes."""
+    async def remove(self, until_ready: Callable[[], Awaitable[object]]) -> None:
+        """Return once it is not there: after as many tries as it takes, each of them while the node is ready."""
         backoff = Backoff(full_jitter(initial=0.2, maximum=60, minimum=0.1))
         while True:
+            await until_ready()
             try:
                 return await self._try_to_remove()
             except KubeError as error:

@@ -139,20 +139,24 @@ def startup_taint(client: KubeClient) -> StartupTaint:
     return StartupTaint(client, node="node-a", key=KEY, uniform=lambda low, high: (low + high) / 2)
 
 
+async def at_once() -> None:
+    """The node is ready for pods."""
+
+
 @pytest.mark.parametrize("others", [[], [OTHER]])
 async def test_all_effects_of_the_taint_go_and_no_other_taint(
     api: KubernetesApi, client: KubeClient, others: list[dict[str, str]]
 ) -> None:
     """With all their fields, the others stay."""
     api.create(node("node-a", taints=[STARTING[0], *others, STARTING[1]]))
-    await startup_taint(client).remove()
+    await startup_taint(client).remove(at_once)
     assert taints(api) == others
 
 
 async def test_nothing_is_written_without_the_taint(api: KubernetesApi, client: KubeClient) -> None:
     """Whoever started the node without it needs no permission to patch it."""
     api.create(node("node-a", taints=[OTHER]))
-    await startup_taint(client).remove()
+    await startup_taint(client).remove(at_once)
     assert (taints(api), api.count("patch", "nodes")) == ([OTHER], 0)
 
 
@@ -160,7 +164,7 @@ async def test_a_taint_that_comes_in_between_is_not_lost(api: KubernetesApi, cli
     """The write is refused, because the node is not the one that was read, and tried again with what is there."""
     api.create(node("node-a", taints=STARTING))
     delay = api.faults.delay(5, verb="patch", resource="nodes", times=1)
-    task = asyncio.create_task(startup_taint(client).remove())
+    task = asyncio.create_task(startup_taint(client).remove(at_once))
     await until(lambda: delay.hits == 1)
     api.patch("nodes", "node-a", {"spec": {"taints": [*STARTING, OTHER]}})
     await task
@@ -174,13 +178,31 @@ async def test_a_taint_is_removed_as_soon_as_the_api_server_lets_it(
     api.create(node("node-a", taints=STARTING))
     api.faults.refuse(503, verb="get", resource="nodes", times=2)
     fault = api.faults.forbid(verb="patch", resource="nodes")
-    task = asyncio.create_task(startup_taint(client).remove())
+    task = asyncio.create_task(startup_taint(client).remove(at_once))
     await until(lambda: fault.hits == 8, seconds=300)
     assert taints(api) == STARTING
     assert any('cannot patch resource "nodes"' in record.error for record in caplog.records if hasattr(record, "error"))
     fault.lift()
     await task
     assert taints(api) == []
+
+
+async def test_a_node_that_is_no_longer_ready_keeps_its_taint(api: KubernetesApi, client: KubeClient) -> None:
+    """Though it was when the first try failed."""
+    api.create(node("node-a", taints=STARTING))
+    ready = asyncio.Event()
+    ready.set()
+    fault = api.faults.forbid(verb="patch", resource="nodes")
+    task = asyncio.create_task(startup_taint(client).run(ready.wait))
+    await until(lambda: fault.hits == 3)
+    ready.clear()
+    fault.lift()
+    await asyncio.sleep(300)
+    assert taints(api) == STARTING
+    ready.set()
+    await until(lambda: taints(api) == [])
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_node_that_registers_anew_loses_its_taint_again(api: KubernetesApi, client: KubeClient) -> None:
