@@ -35,15 +35,15 @@ def structure_drift(table: str, expected: str, found: str | None) -> Iterator[Dr
 
 
 def element_drift(expected: Elements, found: Elements) -> Iterator[Drift]:
-    """Elements that are missing, foreign or have another value. Those that expire by themselves do not count."""
+    """Elements that are missing, foreign or have another value. One that expires by itself may be gone already."""
     for name, keys in expected.items():
         if name not in found:
             continue  # its table is gone or was made anew: that is told already
-        kept = {(key, value) for key, value in keys.items() if value != TIMED}
-        present = {(key, value) for key, value in found[name].items() if value != TIMED}
-        if kept != present:
-            changes = [f"-{_pair(*each)}" for each in sorted(kept - present)]
-            changes += [f"+{_pair(*each)}" for each in sorted(present - kept)]
+        missing = [(key, value) for key, value in keys.items() if value not in (TIMED, found[name].get(key))]
+        foreign = [(key, value) for key, value in found[name].items() if value != keys.get(key)]
+        changes = [f"-{_pair(*each)}" for each in sorted(missing)]
+        changes += [f"+{_pair(*each)}" for each in sorted(foreign)]
+        if changes:
             yield Drift("elements", name, _shortened("; ".join(changes)))
 
 
@@ -56,6 +56,8 @@ def policy_drift(expected: frozenset[PolicyRule], found: frozenset[PolicyRule]) 
 
 
 def _pair(key: str, value: str) -> str:
+    if value == TIMED:
+        return f"{key} {value}"
     return f"{key} : {value}" if value else key
 
 

@@ -28,8 +28,10 @@ from ip2service.ruleset import (
     ROUTING_TABLE,
     TIMED,
     Elements,
+    deletion,
     element_changes,
     elements_after,
+    foreign_elements,
     guard_installation,
     guard_table,
     installation,
@@ -174,8 +176,10 @@ class InstalledRules:
         if ROUTING_TABLE not in intact:
             text += installation(self._layout, wanted)
         before = {name: keys for table in intact.values() for name, keys in table.elements.items()}
+        foreign = foreign_elements(self._elements, before)
+        before |= {name: _without(before[name], foreign[name]) for name in foreign}
         kept = {name: keys for name, keys in wanted.items() if name in before}
-        text += element_changes(before, kept)
+        text += deletion(foreign) + element_changes(before, kept)
         if text:
             await self._tables.apply(text)
         self._elements = {**wanted, **elements_after(before, kept)}
@@ -213,10 +217,17 @@ class InstalledRules:
         """
         if self._contents is None:
             names = wanted_elements(self._layout, Contents())
-            return {name: _permanent(self._elements.get(name, {})) | _timed(found.get(name, {})) for name in names}
+            return {name: _permanent(self._elements.get(name, {})) | self._expiring(name, found) for name in names}
         left = left_to_expire(self._layout, self._contents)
         wanted = wanted_elements(self._layout, self._contents)
-        return {name: _timed(found.get(name, {}) if name in left else {}) | dict(keys) for name, keys in wanted.items()}
+        return {
+            name: (self._expiring(name, found) if name in left else {}) | dict(keys) for name, keys in wanted.items()
+        }
+
+    def _expiring(self, name: str, found: Elements) -> dict[str, str]:
+        """What is ours of what is left to expire."""
+        known = self._elements.get(name, {})
+        return {key: value for key, value in found.get(name, {}).items() if value == TIMED and key in known}
 
     def _exempt(self) -> Contents:
         """Who should be exempt, and nothing else."""
@@ -245,5 +256,5 @@ def _permanent(keys: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in keys.items() if value != TIMED}
 
 
-def _timed(keys: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in keys.items() if value == TIMED}
+def _without(keys: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in keys.items() if key not in others}

@@ -221,6 +221,24 @@ def retires(name: str) -> bool:
     return name.startswith(f"{ROUTING_TABLE} frontends")
 
 
+def foreign_elements(known: Elements, found: Elements) -> Elements:
+    """What was found in sets whose elements expire, and never was ours: it would be taken for what was, and stay."""
+    return {
+        name: {key: value for key, value in keys.items() if key not in known.get(name, {})}
+        for name, keys in found.items()
+        if retires(name)
+    }
+
+
+def deletion(elements: Elements) -> str:
+    """Delete these, at once. Those that expire may do so in this moment: they are added first."""
+    lines: list[str] = []
+    for name, keys in elements.items():
+        lines += _line("add", name, (_element(key, TIMED, EXEMPT_TIMEOUT) for key in keys if keys[key] == TIMED))
+        lines += _line("delete", name, keys)
+    return "".join(lines)
+
+
 def _set_changes(name: str, actual: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]:
     retiring = retires(name)
     gone = [key for key, value in actual.items() if key not in wanted and not (retiring and value == TIMED)]

@@ -358,6 +358,31 @@ async def test_what_another_program_does_to_the_rules_is_found_told_and_repaired
         assert (await router.verify())[1] == ()
 
 
+@pytest.mark.parametrize("contents", [ROUTED, None])
+@pytest.mark.parametrize(
+    "element",
+    [
+        f"{ROUTING_TABLE} frontends4 {{ 10.9.9.9 . 8169 timeout 1h }}",
+        f"{GUARD_TABLE} exempt4 {{ 10.9.9.9 timeout 1h }}",
+    ],
+)
+async def test_an_element_that_expires_and_never_was_ours_is_drift(contents: Contents | None, element: str) -> None:
+    """Replies from anywhere would be taken for the real service's, or a pod let through; and ours stay as they are."""
+    other = Contents(routes={Family.IPV4: Route(frontend=CLUSTER_IPS[Family.IPV4][1], gate=True)})
+    async with fresh_node() as node:
+        await (await node.started()).apply(other)
+        router = await node.started()
+        if contents is not None:
+            await router.apply(contents)
+        before = (await node.snapshot()).elements
+        await node.nft(f"add element inet {element}")
+        [drift] = (await router.verify())[1]
+        assert (drift.what, drift.where) == ("elements", " ".join(element.split()[:2]))
+        assert drift.detail in {"+10.9.9.9 . 8169 timeout", "+10.9.9.9 timeout"}
+        assert (await node.snapshot()).elements == before
+        assert (await router.verify())[1] == ()
+
+
 @pytest.mark.parametrize("name", [GUARD_TABLE, ROUTING_TABLE])
 async def test_what_is_changed_right_after_a_repair_is_not_taken_for_right(name: str) -> None:
     """A program that answers each repair at once wins only for as long as it goes on."""
