@@ -32,7 +32,11 @@ class ConnectionGuard:
         self.respond = respond
         self.limits = limits
         self.metrics = metrics
-        self.quota = Quota(total=limits.connections, per_source=limits.connections_per_source)
+        self.quota = Quota(
+            total=limits.connections,
+            per_source=limits.connections_per_source,
+            for_newcomers=limits.connections_for_newcomers,
+        )
         self.unfinished: Deadlines[Connection] = Deadlines(
             limits.request_seconds, lambda connection: connection.give_up("request_too_slow")
         )

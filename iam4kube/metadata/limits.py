@@ -16,6 +16,8 @@ class ConnectionLimits:
     """In total: about 10 kB each."""
     connections_per_source: int = 100
     """From one address. CRT's pool holds 10 for each process of a pod."""
+    connections_for_newcomers: int = 0
+    """Beyond the total, one for each address that has none: a few that take all they can keep nobody else out."""
     head_bytes: int = 16_384
     """Request line and headers. botocore sends 200 bytes."""
     body_bytes: int = 1_024
@@ -37,11 +39,15 @@ class WaitingLimits:
 
 
 class Quota:
-    """Counts what is in use, in total and by source, and admits no more than the limits."""
+    """Counts what is in use, in total and by source, and admits no more than the limits.
 
-    def __init__(self, *, total: int, per_source: int) -> None:
+    Beyond the total there is room `for_newcomers`, for sources that have nothing yet.
+    """
+
+    def __init__(self, *, total: int, per_source: int, for_newcomers: int = 0) -> None:
         self._limit = total
         self._limit_per_source = per_source
+        self._for_newcomers = for_newcomers
         self._total = 0
         self._by_source: dict[str, int] = {}
 
@@ -51,7 +57,8 @@ class Quota:
     def admit(self, source: str) -> bool:
         """Count one more if there is room. What was admitted has to be released."""
         used = self._by_source.get(source, 0)
-        if self._total >= self._limit or used >= self._limit_per_source:
+        limit = self._limit if used else self._limit + self._for_newcomers
+        if self._total >= limit or used >= self._limit_per_source:
             return False
         self._total += 1
         self._by_source[source] = used + 1

@@ -23,6 +23,8 @@ class ConnectionBounds:
 
     connections: int = 250
     connections_per_source: int = 50
+    connections_for_newcomers: int = 250
+    """Beyond those, one for each source that has none: a few that take all they can do not keep the kubelet out."""
     request_bytes: int = 16_384
     """Of a whole request. Prometheus sends 500."""
     seconds: float = 10.0
@@ -32,7 +34,9 @@ class ConnectionBounds:
 
     def admit(self, source: str) -> bool:
         """Count one more if there is room. What was admitted has to be released."""
-        if self.in_use.total() >= self.connections or self.in_use[source] >= self.connections_per_source:
+        used = self.in_use[source]
+        limit = self.connections if used else self.connections + self.connections_for_newcomers
+        if self.in_use.total() >= limit or used >= self.connections_per_source:
             return False
         self.in_use[source] += 1
         return True

@@ -15,7 +15,7 @@ from iam4kube.runtime.asgi import Application
 from iam4kube.runtime.listener import Listener
 from iam4kube.runtime.parsing import ListenAddress
 
-_LIMITS = ConnectionLimits(connections=250, connections_per_source=50)
+_LIMITS = ConnectionLimits(connections=250, connections_per_source=50, connections_for_newcomers=250)
 
 
 def operators_listener(application: Application, address: ListenAddress, *, name: str, setting: str) -> Listener:

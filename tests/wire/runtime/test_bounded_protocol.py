@@ -16,7 +16,9 @@ REQUEST = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 @pytest.fixture
 def bounds() -> ConnectionBounds:
     """Small ones."""
-    return ConnectionBounds(connections=4, connections_per_source=3, request_bytes=1000, seconds=0.3)
+    return ConnectionBounds(
+        connections=4, connections_per_source=3, connections_for_newcomers=1, request_bytes=1000, seconds=1.0
+    )
 
 
 @pytest.fixture
@@ -70,11 +72,14 @@ async def test_a_head_without_end_is_cut_off(port: int) -> None:
 
 
 async def test_one_source_leaves_room_for_others(port: int) -> None:
-    """Beyond its share each of its connections is cut off, and in all no more than so many are open."""
+    """Beyond its share each of its connections is cut off, and the last places are for whoever has none yet."""
     held = [await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.66", 0)) for _ in range(3)]
     assert await answer(port, REQUEST, source="127.0.0.66") == b""
     assert await answer(port, REQUEST) != b""
     held.append(await asyncio.open_connection("127.0.0.1", port))
-    assert await answer(port, REQUEST, source="127.0.0.2") == b""
+    assert await answer(port, REQUEST) == b""
+    assert await answer(port, REQUEST, source="127.0.0.2") != b""
+    held.append(await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0)))
+    assert await answer(port, REQUEST, source="127.0.0.3") == b""
     for _, writer in held:
         writer.close()

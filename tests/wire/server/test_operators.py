@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from itertools import product
 
 from tests.support.world import World
 
@@ -25,3 +26,13 @@ async def test_connections_of_one_source_leave_room_for_probes(world: World) -> 
         assert ended == 10
         assert (await replica.admin("/livez")).status == 200
         assert (await replica.admin("/metrics")).status == 200
+
+
+async def test_connections_of_many_sources_leave_room_for_probes(world: World) -> None:
+    """Otherwise a handful of pods has every replica restarted, because its kubelet gets no answer."""
+    async with world.replica() as replica, AsyncExitStack() as stack:
+        for number, _ in product(range(10), range(50)):
+            rogue = (f"127.0.1.{100 + number}", 0)
+            _, writer = await asyncio.open_connection("127.0.0.1", replica.ports.admin, local_addr=rogue)
+            stack.callback(writer.close)
+        assert (await replica.admin("/livez")).status == 200
