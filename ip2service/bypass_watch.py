@@ -9,6 +9,7 @@ from ip2service.bypass import BypassSigns
 from ip2service.kernel_access import Kernel
 from ip2service.kernel_protocols import KernelError
 from ip2service.layout import Family
+from ip2service.packets import opening_packets, reply_packets, reset_packets
 from ip2service.ruleset import ROUTING_TABLE
 
 logger = logging.getLogger(__name__)
@@ -39,11 +40,10 @@ class BypassWatch:
         table = await self._kernel.tables.read(ROUTING_TABLE)
         packets = {} if table is None else table.packets
         elements = {} if table is None else table.elements
-        resets = packets.get("unserved", 0)  # our own, which are counted in `back` as replies are
         sign = self._signs.judge(
             links=links,
-            opening=packets.get("there", 0) - resets,
-            replies=max(0, packets.get("back", 0) - resets),
+            opening=opening_packets(packets) - reset_packets(packets),
+            replies=reply_packets(packets),
             gate=any(elements.get(f"{ROUTING_TABLE} opening{family.value}") for family in Family),
             now=asyncio.get_running_loop().time(),
         )

@@ -15,6 +15,7 @@ from ip2service.backends_view import BackendsView
 from ip2service.differences import Drift
 from ip2service.kernel_protocols import Snapshot
 from ip2service.layout import Contents, Family
+from ip2service.packets import Packets, opening_packets, reply_packets
 from ip2service.problems import ProblemKind
 from ip2service.ruleset import GUARD_TABLE, ROUTING_TABLE
 
@@ -68,7 +69,7 @@ class RouterMetrics:
     def verified(self, found: Snapshot, drifts: tuple[Drift, ...]) -> None:
         """The kernel was read, and what differed has been repaired."""
         self._verifications.inc()
-        self._packets.found = found
+        self._packets.see(found)
         for drift in drifts:
             self._drifts.labels(drift.what).inc()
 
@@ -111,24 +112,35 @@ class _Packets(Collector):
     """The kernel's packet counters as of the last verification."""
 
     def __init__(self) -> None:
-        self.found: Snapshot | None = None
+        self._found = Snapshot(tables={}, policy=frozenset())
+        self._routed: Packets = {}
+        self._replies = 0
+
+    def see(self, found: Snapshot) -> None:
+        """Take in what the kernel has counted.
+
+        Replies are a difference of two counts that are not read in one moment. A counter never goes back, or Prometheus
+        takes it for a restart: then the difference waits for the truth to come up to it.
+        """
+        table = found.tables.get(ROUTING_TABLE)
+        routed: Packets = {} if table is None else table.packets
+        is_anew = any(routed.get(chain, 0) < count for chain, count in self._routed.items())
+        self._replies = max(0 if is_anew else self._replies, reply_packets(routed))
+        self._found, self._routed = found, routed
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         opening = CounterMetricFamily(f"{PROGRAM}_opening_packets", "Opening packets of connections that were routed.")
-        opening.add_metric([], self._count(ROUTING_TABLE, "there"))
+        opening.add_metric([], opening_packets(self._routed))
         yield opening
         replies = CounterMetricFamily(f"{PROGRAM}_reply_packets", "Packets of answers from the servers.")
-        replies.add_metric([], self._count(ROUTING_TABLE, "back"))
+        replies.add_metric([], self._replies)
         yield replies
         refused = CounterMetricFamily(
             f"{PROGRAM}_refused_packets", "Packets refused, by what refused them.", labels=["by"]
         )
         for name, (table, chain) in _REFUSING_CHAINS.items():
-            refused.add_metric([name], self._count(table, chain))
+            refused.add_metric([name], self._found.packets(table, chain))
         yield refused
-
-    def _count(self, table: str, chain: str) -> int:
-        return 0 if self.found is None else self.found.packets(table, chain)
 
 
 def _name(family: Family) -> str:

@@ -30,11 +30,28 @@ def test_packets_are_those_that_the_kernel_has_counted() -> None:
     assert registry.get_sample_value("ip2service_opening_packets_total") == 0
     metrics.verified(found(there=7, back=9, unserved=1, prerouting=3, forward=2), ())
     assert registry.get_sample_value("ip2service_opening_packets_total") == 7
-    assert registry.get_sample_value("ip2service_reply_packets_total") == 9
+    assert registry.get_sample_value("ip2service_reply_packets_total") == 8
     for by, count in (("guard_prerouting", 3), ("guard_forward", 2), ("unserved", 1)):
         assert registry.get_sample_value("ip2service_refused_packets_total", {"by": by}) == count
     metrics.verified(Snapshot(tables={}, policy=frozenset()), ())
     assert registry.get_sample_value("ip2service_opening_packets_total") == 0
+
+
+def test_resets_of_our_own_are_no_replies() -> None:
+    """They pass the same chain: without a proxy an alert on missing replies would never come."""
+    registry = CollectorRegistry()
+    metrics = RouterMetrics(registry)
+
+    def replies(**packets: int) -> float | None:
+        metrics.verified(found(**packets), ())
+        return registry.get_sample_value("ip2service_reply_packets_total")
+
+    assert replies(there=10, back=10, unserved=10) == 0
+    assert replies(there=20, back=25, unserved=15) == 10
+    # Resets that nobody is sent, and counts that are read one after the other: no counter goes back.
+    assert replies(there=30, back=25, unserved=25) == 10
+    assert replies(there=40, back=40, unserved=25) == 15
+    assert replies(there=1, back=3, unserved=1) == 2, "the table was made anew"
 
 
 def test_drifts_are_counted_by_kind() -> None:
