@@ -3,7 +3,7 @@
 It asks neither the API server nor the router: both may be down, and what the kernel does is what counts.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -11,10 +11,12 @@ from typing import Final
 from ip2service.differences import structure_drift
 from ip2service.kernel_protocols import Snapshot, TableState
 from ip2service.layout import Contents, Family, Layout, Mode
-from ip2service.policy_rules import wanted_rules
+from ip2service.policy_rules import PolicyRule, wanted_rules
 from ip2service.ruleset import GUARD_TABLE, ROUTING_TABLE, Elements, guard_table, owner_comment, routing_table
 
 _BOOT: Final = "boot"
+_EXCERPT: Final = 100
+"""Characters of a difference that a line for people shows."""
 
 
 class Level(StrEnum):
@@ -34,15 +36,28 @@ class Finding:
     level: Level
     about: str
     text: str
+    detail: str = ""
+    """What a line has no place for."""
 
 
 def findings(
-    found: Snapshot, layout: Layout, *, rule_priority: int, bypass: str = "", bypass_accepted: bool = False
+    found: Snapshot,
+    layout: Layout,
+    *,
+    rule_priority: int,
+    refusing: Collection[PolicyRule] = (),
+    bypass: str = "",
+    bypass_accepted: bool = False,
 ) -> list[Finding]:
-    """Everything there is to say. `bypass`: why packets seem to be led past the rules; empty if they do not."""
+    """Everything there is to say.
+
+    `refusing`: the policy rules that refuse pods, at whatever priority. `bypass`: why packets seem to be led past the
+    rules; empty if they do not.
+    """
     return [
         *_guard(found.tables.get(GUARD_TABLE), layout),
         *_policy(found, layout, rule_priority),
+        *_other_policy(sorted(rule.command("delete") for rule in refusing if rule not in found.policy)),
         *_routing(found.tables.get(ROUTING_TABLE), layout),
         *([Finding(Level.NOTE if bypass_accepted else Level.BAD, "bypass", bypass)] if bypass else []),
     ]
@@ -57,10 +72,12 @@ def _guard(table: TableState | None, layout: Layout) -> Iterator[Finding]:
         yield _foreign("guard", GUARD_TABLE)
         return
     origin = table.comment.rpartition(" ")[2]
-    yield from _structure("guard", GUARD_TABLE, guard_table(layout, origin=origin), table)
-    refused = sum(table.packets.values())
-    by = "boot rules" if origin == _BOOT else "router"
-    yield Finding(Level.GOOD, "guard", f"in place, installed by the {by}; it has refused {refused} packets")
+    differences = list(_structure("guard", GUARD_TABLE, guard_table(layout, origin=origin), table))
+    yield from differences
+    if not differences:
+        refused = sum(table.packets.values())
+        by = "boot rules" if origin == _BOOT else "router"
+        yield Finding(Level.GOOD, "guard", f"in place, installed by the {by}; it has refused {refused} packets")
     if origin != _BOOT:
         text = (
             "the guard was not installed at boot: without boot rules, pods that start before the router reach the real "
@@ -71,12 +88,21 @@ def _guard(table: TableState | None, layout: Layout) -> Iterator[Finding]:
 
 def _policy(found: Snapshot, layout: Layout, rule_priority: int) -> Iterator[Finding]:
     wanted = wanted_rules(layout, Contents(), priority=rule_priority)
-    missing = sorted(f"`ip -{rule.family.value} rule add {rule}`" for rule in wanted - found.policy)
+    missing = sorted(f"`{rule.command('add')}`" for rule in wanted - found.policy)
     if missing:
         text = f"missing: {', '.join(missing)}; nothing refuses pods when another program flushes nftables"
         yield Finding(Level.BAD, "policy rules", text)
     else:
         yield Finding(Level.GOOD, "policy rules", f"in place, at priorities from {rule_priority} on")
+
+
+def _other_policy(commands: Collection[str]) -> Iterator[Finding]:
+    if commands:
+        text = (
+            "others, at another priority, refuse pods, too: an earlier --rule-priority leaves such rules; if these "
+            f"settings are the router's, delete them with {', '.join(f'`{command}`' for command in commands)}"
+        )
+        yield Finding(Level.NOTE, "policy rules", text)
 
 
 def _routing(table: TableState | None, layout: Layout) -> Iterator[Finding]:
@@ -116,8 +142,14 @@ def _route(elements: Elements, layout: Layout, family: Family) -> Finding:
 
 def _structure(about: str, name: str, wanted: str, table: TableState) -> Iterator[Finding]:
     for drift in structure_drift(name, wanted, table.structure):
-        text = f"differs from what these settings make (are they the router's?), or was changed: {drift.detail}"
-        yield Finding(Level.BAD, about, text)
+        text = (
+            f"differs from what these settings make: are they the router's? If so, it was changed: {_cut(drift.detail)}"
+        )
+        yield Finding(Level.BAD, about, text, drift.detail)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}... (more with --json)"
 
 
 def _is_ours(name: str, table: TableState) -> bool:

@@ -12,8 +12,14 @@ async def inspect_node(settings: CheckSettings) -> list[Finding]:
     routing = settings.routing
     with kernel_mistakes():
         async with open_kernel(routing.layout, rule_priority=routing.rule_priority) as kernel:
-            found = await kernel.snapshot()
+            found, refusing = await kernel.snapshot(), await kernel.refusing()
             sign = link_sign(await kernel.link_names())
             layout = kernel.layout
-    accepted = settings.bypass.accept_bypass
-    return findings(found, layout, rule_priority=routing.rule_priority, bypass=sign, bypass_accepted=accepted)
+    return findings(
+        found,
+        layout,
+        rule_priority=routing.rule_priority,
+        refusing=refusing,
+        bypass=sign,
+        bypass_accepted=settings.bypass.accept_bypass,
+    )

@@ -36,6 +36,10 @@ class PolicyRule:
     """Whether it applies to the node's own packets only: `iif lo`."""
     action: Action
 
+    def command(self, verb: str) -> str:
+        """What adds or deletes it by hand."""
+        return f"ip -{self.family.value} rule {verb} {self}"
+
     def __str__(self) -> str:
         source = f"from {self.source} " if self.source is not None else ""
         interface = "iif lo " if self.local_only else ""

@@ -5,8 +5,8 @@ usable configuration for it: only a mistake that the settings themselves show le
 """
 
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from iam4kube import __version__
 from iam4kube.kube.connection import new_client, opened
@@ -14,6 +14,7 @@ from iam4kube.runtime.clock import Now, utc_now
 from iam4kube.runtime.lifecycle import StopStep, run, run_stop_steps, stop_on_signals
 from iam4kube.runtime.logs import configure_logging
 from iam4kube.runtime.metrics import new_registry
+from iam4kube.runtime.mistakes import SettingsError
 from iam4kube.runtime.settings import unknown_variables
 from iam4kube.runtime.tasks import Supervisor, TaskDied
 from ip2service.assembly import Router
@@ -27,6 +28,10 @@ logger = logging.getLogger(__name__)
 _EXIT_FAILED = 1
 _STOP_BOUND = 1.0
 """Seconds for what is under way on the admin port. The whole stop takes under two."""
+_GUARDS_STAY = (
+    "the guards are in place and stay, though the router ends here: pods of this node do not reach the real metadata "
+    "service; mend this and start the router, or remove the guards with `ip2service uninstall`, with the same settings"
+)
 
 
 def route(settings: RouterSettings, environ: Mapping[str, str]) -> int:
@@ -71,5 +76,15 @@ async def open_router(
             await stack.enter_async_context(kernel.notices(router.reconciler.notice))
             await router.reconciler.prepare()
         logger.info("Guards are in place")
-        await stack.enter_async_context(opened(client))
+        with _guards_stay():
+            await stack.enter_async_context(opened(client))
         yield router
+
+
+@contextmanager
+def _guards_stay() -> Iterator[None]:
+    """Whoever hears of a mistake thinks that nothing was done."""
+    try:
+        yield
+    except SettingsError as error:
+        raise SettingsError([*error.mistakes, _GUARDS_STAY]) from error

@@ -41,7 +41,7 @@ async def uninstall(settings: InterceptionSettings) -> Removal:
             return Removal(
                 removed=removed,
                 came_back=bool(left.tables or left.policy),
-                refusing=tuple(sorted(f"ip -{rule.family.value} rule delete {rule}" for rule in refusing)),
+                refusing=tuple(sorted(rule.command("delete") for rule in refusing)),
             )
 
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from iam4kube.runtime.settings import add_settings, read_settings
@@ -51,5 +52,4 @@ def _as_text(found: Sequence["Finding"]) -> str:
 
 
 def _as_json(found: Sequence["Finding"], *, healthy: bool) -> str:
-    findings = [{"level": finding.level, "about": finding.about, "text": finding.text} for finding in found]
-    return json.dumps({"healthy": healthy, "findings": findings}, indent=2)
+    return json.dumps({"healthy": healthy, "findings": [asdict(finding) for finding in found]}, indent=2)

@@ -13,15 +13,16 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Remove the router's two nftables tables and its policy rules from this node, and nothing else. Tables of these names
-that are somebody else's stay. From then on pods reach the real metadata service. Delete the router's DaemonSet first:
-a router that runs installs everything anew. Needs NET_ADMIN. May be run as often as one likes."""
+that are somebody else's stay. From then on pods reach the real metadata service. The router must have ended here: one
+that runs installs everything anew. In a cluster the router's own pods run this in its place, before their DaemonSet is
+deleted (docs/install.md). Needs NET_ADMIN. May be run as often as one likes."""
 
 _WARNING = """\
 Pods of this node reach the real metadata service, and with it the node's role, from now on.
 Boot rules, where they are installed, come back with the next boot:
   systemctl disable ip2service-boot-rules.service"""
 
-_BACK = "the rules came back within {seconds:g} s: a router still runs here; delete its DaemonSet first"
+_BACK = "the rules came back within {seconds:g} s: a router still runs here; end it first"
 
 _REFUSED = """\
 pods are still refused, by policy rules at other priorities, as an earlier --rule-priority leaves them; delete them with

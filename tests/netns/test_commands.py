@@ -79,8 +79,17 @@ async def test_check_tells_what_the_running_router_does(routed: RouterLab) -> No
         await routed.until_answered(METADATA_IPV4, by="one")
     await routed.load("insert rule inet ip2service there accept")
     drifted = await run_command(node, "check", mode)
-    assert (drifted.code, "BAD   routing: differs" in drifted.output) == (1, True)
-    assert "+accept" in drifted.output
+    assert (drifted.code, "BAD   routing: differs from what these settings make: are they" in drifted.output) == (
+        1,
+        True,
+    )
+    assert "If so, it was changed: +accept" in drifted.output
+    [difference] = [
+        finding["detail"]
+        for finding in json.loads((await run_command(node, "check", mode, "--json")).output)["findings"]
+        if finding["detail"]
+    ]
+    assert difference == "+accept"
 
 
 async def test_check_tells_of_a_bypass(lab: NodeLab) -> None:
@@ -113,7 +122,12 @@ async def test_r25_uninstall_removes_ours_and_nothing_else(routed: RouterLab) ->
 async def test_r25_uninstall_tells_what_an_earlier_setting_left(lab: NodeLab) -> None:
     """Whoever believes that everything is gone looks for a long time for what refuses pods: exit code 1, and how."""
     for priority in "20", "5":
-        assert (await run_command(lab.node, *RUN, f"--rule-priority={priority}")).code == 2  # no cluster, but guards
+        ended = await run_command(lab.node, *RUN, f"--rule-priority={priority}")
+        assert ended.code == 2  # no cluster, but guards
+        assert "\nip2service: the guards are in place and stay" in ended.errors
+    checked = await run_command(lab.node, "check")
+    assert "note  policy rules: others, at another priority, refuse pods, too" in checked.output
+    assert "`ip -4 rule delete pref 22 to 169.254.169.254 prohibit`" in checked.output
     removed = await run_command(lab.node, "uninstall")
     assert (removed.code, removed.output.count("removed policy rule")) == (1, 4)
     assert "Pods of this node reach the real metadata service" not in removed.output

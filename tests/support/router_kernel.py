@@ -8,8 +8,11 @@ from iam4kube.kube.objects import Address
 from ip2service.kernel_access import Kernel
 from ip2service.kernel_protocols import KernelError
 from ip2service.layout import Contents, Family, Layout
-from ip2service.policy_rules import Action, PolicyRule, wanted_rules
+from ip2service.policy_rules import Action, PolicyRule, priorities, wanted_rules
 from ip2service.ruleset import GUARD_TABLE, ROUTING_TABLE, Elements, guard_table, routing_table, wanted_elements
+
+PRIORITY = 89
+"""Of the first policy rule that is ours."""
 
 
 @dataclass(kw_only=True)
@@ -53,7 +56,7 @@ class KernelInMemory:
             own = {key: values for key, values in elements.items() if key.startswith(f"{name} ")}
             comment = structure.split('"')[1]
             self.tables[name] = Table(comment=comment, structure=structure, elements=own)
-        self.rules = set(wanted_rules(self.layout, contents, priority=89))
+        self.rules = set(wanted_rules(self.layout, contents, priority=PRIORITY))
 
     @asynccontextmanager
     async def opened(self, _layout: Layout, *, rule_priority: int) -> AsyncIterator[Kernel]:
@@ -88,7 +91,7 @@ class _Policy:
     memory: KernelInMemory
 
     async def read(self) -> frozenset[PolicyRule]:
-        return frozenset(self.memory.rules)
+        return frozenset(rule for rule in self.memory.rules if rule.priority in priorities(PRIORITY))
 
     async def add(self, rule: PolicyRule, /) -> None:
         self.memory.rules.add(rule)

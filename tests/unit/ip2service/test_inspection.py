@@ -6,6 +6,7 @@ from iam4kube.kube.objects import Address
 from ip2service.inspection import Finding, Level, findings
 from ip2service.kernel_protocols import Snapshot
 from ip2service.layout import STAND_IN, Contents, Endpoint, Family, Layout, Mode, Route
+from ip2service.policy_rules import wanted_rules
 from ip2service.ruleset import GUARD_TABLE, ROUTING_TABLE
 from tests.support.router_kernel import KernelInMemory
 
@@ -23,7 +24,14 @@ def kernel(contents: Contents = ROUTED, *, layout: Layout | None = None, origin:
 async def said(node: KernelInMemory, *, bypass: str = "", bypass_accepted: bool = False) -> list[Finding]:
     """What is found on this node."""
     snapshot: Snapshot = await node.kernel().snapshot()
-    return findings(snapshot, node.layout, rule_priority=89, bypass=bypass, bypass_accepted=bypass_accepted)
+    return findings(
+        snapshot,
+        node.layout,
+        rule_priority=89,
+        refusing=await node.kernel().refusing(),
+        bypass=bypass,
+        bypass_accepted=bypass_accepted,
+    )
 
 
 def bad(found: list[Finding]) -> list[str]:
@@ -76,6 +84,38 @@ async def test_a_changed_table_is_shown_with_what_differs(name: str) -> None:
     [line] = bad(await said(node))
     assert last.strip() in line
     assert lines
+
+
+async def test_a_guard_that_differs_is_not_said_to_be_in_place() -> None:
+    """Of two lines people believe the one that they like."""
+    node = kernel()
+    node.tables[GUARD_TABLE].structure += "#"
+    assert [finding.level for finding in await said(node) if finding.about == "guard"] == [Level.BAD]
+
+
+async def test_wrong_settings_are_asked_for_first_and_shown_short() -> None:
+    """Hundreds of characters of rules hide the one question that helps; machines get them all."""
+    node = kernel(layout=Layout(mode=Mode.ENDPOINTS))
+    node.layout = Layout()
+    [found] = [finding for finding in await said(node) if finding.level is Level.BAD and finding.about == "routing"]
+    question, _, difference = found.text.partition("? ")
+    assert question == "differs from what these settings make: are they the router's"
+    assert len(difference) < 160
+    assert difference.endswith("(more with --json)")
+    assert len(found.detail) > 300
+
+
+async def test_policy_rules_at_another_priority_are_worth_a_note() -> None:
+    """They refuse pods for ever, whatever becomes of the router."""
+    node = kernel()
+    node.rules |= wanted_rules(node.layout, Contents(), priority=20)
+    found = await said(node)
+    assert bad(found) == []
+    [note] = [finding.text for finding in found if finding.about == "policy rules" and finding.level is Level.NOTE]
+    assert "an earlier --rule-priority" in note
+    assert note.endswith(
+        "`ip -4 rule delete pref 22 to 169.254.169.254 prohibit`, `ip -6 rule delete pref 22 to fd00:ec2::254 prohibit`"
+    )
 
 
 async def test_a_single_missing_policy_rule_is_missed() -> None:

@@ -42,6 +42,17 @@ async def test_guards_stand_though_there_is_no_usable_configuration_r21(kernel: 
     assert len(kernel.rules) == 4
 
 
+async def test_whoever_hears_of_an_unusable_configuration_hears_that_the_guards_stay(kernel: KernelInMemory) -> None:
+    """And what removes them: the mistake may have been to start the router here at all."""
+    with pytest.raises(SettingsError) as raised:
+        async with program.open_router(settings("--kubeconfig=/nowhere/config"), NOTHING):
+            pass
+    mistake, rest = raised.value.mistakes
+    assert "no such file" in mistake
+    assert "the guards are in place and stay" in rest
+    assert "`ip2service uninstall`" in rest
+
+
 async def test_an_address_in_use_changes_nothing(kernel: KernelInMemory) -> None:
     """It is told before anything is done."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
