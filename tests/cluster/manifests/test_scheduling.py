@@ -125,6 +125,25 @@ def test_routers_are_on_every_node_and_the_job_on_a_servers(kubelets: Kubelets) 
     assert node in SERVER_NODES
 
 
+def test_routers_are_not_on_fargate(kubelets: Kubelets) -> None:
+    """A pod of a DaemonSet never starts there, and no roll-out would end."""
+
+    def has_router() -> bool:
+        kubelets.work()
+        path = "/api/v1/pods?labelSelector=app.kubernetes.io/component=router"
+        return any(pod["spec"].get("nodeName") == "worker-a1" for pod in kubelets.cluster.ask("GET", path)["items"])
+
+    def call_it(compute_type: str | None) -> None:
+        label = {"metadata": {"labels": {"eks.amazonaws.com/compute-type": compute_type}}}
+        kubelets.cluster.patch("/api/v1/nodes/worker-a1", label)
+
+    kubelets.cluster.until(has_router)
+    call_it("fargate")
+    kubelets.cluster.until(lambda: not has_router())
+    call_it(None)
+    kubelets.cluster.until(has_router)
+
+
 def test_a_lost_zones_server_finds_a_place_in_another(kubelets: Kubelets) -> None:
     """A zone whose nodes do not answer does not count, so the others may hold more; also for an upgrade after that."""
     kubelets.until_rolled_out()
