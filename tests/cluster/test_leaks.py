@@ -90,6 +90,20 @@ async def its_routing_table_is_deleted(running: Running, trials: Trials) -> None
         await running.router.until_ready()
 
 
+async def its_guard_is_deleted(running: Running, trials: Trials) -> None:
+    """By hand and alone: what is routed is routed on, and policy routing refuses everything else until it is mended."""
+    async with flapping(running):
+        for _ in range(5):
+            await load(running, removal([GUARD_TABLE]))
+            await until_mended(running)
+            await trials.more(100)
+        await running.router.kill()
+        await load(running, removal([GUARD_TABLE]))
+        await trials.more(100)
+        await running.router.start()
+        await running.router.until_ready()
+
+
 async def all_rules_are_flushed(running: Running, trials: Trials) -> None:
     """By another program; kube-proxy's rules go, too, and it has to be started again."""
     async with flapping(running):
@@ -152,6 +166,7 @@ TROUBLES: list[Trouble] = [
     servers_come_and_go,
     the_router_is_killed,
     its_routing_table_is_deleted,
+    its_guard_is_deleted,
     all_rules_are_flushed,
     the_service_is_made_anew,
     the_api_server_hangs,

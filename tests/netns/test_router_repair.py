@@ -128,6 +128,32 @@ async def test_two_routers_that_want_different_things_are_not_ready(routed_to_en
     assert not await arrivals_of_pods(routed.lab)
 
 
+@pytest.mark.parametrize("name", ["ip2service", "ip2service_guard"])
+async def test_a_table_of_our_name_that_somebody_makes_meanwhile_is_left_alone_and_named(
+    routed_to_endpoints: RouterLab, name: str
+) -> None:
+    """Nothing gets through; the other guards are kept; and once it is gone, everything is as before."""
+    routed, node = routed_to_endpoints, routed_to_endpoints.lab.node
+    foreign = f'table inet {name} {{\n\tcomment "somebody else\'s"\n}}\n'
+    await routed.serve(routed.lab.server("one"))
+    async with routed.router() as router:
+        await router.until_ready()
+        before, rules = await ruleset(routed.lab), await policy_rules(routed.lab)
+        await routed.load(f"delete table inet {name}\n{foreign}")
+        await eventually(lambda: says(router, f"table inet {name} belongs to somebody else"))
+        await routed.remove_policy_rules()
+        await eventually(lambda: has_policy_rules(routed.lab, rules))
+        for address in METADATA_ADDRESSES:
+            assert (await routed.connect(address, timeout=0.2)).by in {"one", None}
+            assert (await routed.lab.pod("a").connect(address, 8080, timeout=0.2)).by is None
+        assert await node.command("nft", "list", "table", "inet", name) == foreign
+        await routed.load(f"delete table inet {name}")
+        await router.until_ready()
+        await eventually(lambda: is_ruleset(routed.lab, before))
+        await routed.until_answered(METADATA_IPV4, by="one")
+    assert not await arrivals_of_pods(routed.lab)
+
+
 async def says(router: RouterProcess, words: str) -> bool:
     """Whether it is not ready, with these words."""
     status, text = await router.ask("/readyz")
