@@ -107,6 +107,7 @@ async def test_a_plugin_that_leads_packets_past_the_rules_makes_it_unready(route
     async with routed.router() as router:
         line = await router.until_logged("The network seems to lead pods' packets past the rules", accepted=False)
         assert "cilium_host" in line["sign"]
+        await router.until_metric("ip2service_bypass_suspected", 1)  # it looks before it listens
         status, text = await router.ask("/readyz")
         lines = [line for line in text.splitlines() if line.startswith("bypass: ")]
         assert (status, len(lines)) == (503, 1)
