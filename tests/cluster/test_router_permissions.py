@@ -137,7 +137,9 @@ async def test_a_taint_needs_one_rule_more(cluster: RealCluster, caplog: pytest.
     path = f"/api/v1/nodes/{cluster.node}"
     await cluster.patch(path, {"spec": {"taints": taints}})
     async with routers_client(cluster) as client:
-        removal = asyncio.create_task(StartupTaint(client, node=cluster.node, key=TAINT).remove())
+        removal = asyncio.create_task(
+            StartupTaint(client, node=cluster.node, key=TAINT).remove(partial(asyncio.sleep, 0))
+        )
 
         async def is_refused() -> bool:
             return any('cannot patch resource "nodes"' in getattr(record, "error", "") for record in caplog.records)

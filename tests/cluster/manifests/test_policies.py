@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ async def test_the_router_removes_its_taint_from_its_node(installed: InstalledCl
     """By what the program really does, with the token that its pod really gets; the other taint stays."""
     config = installed.kubeconfig("router", router)
     async with KubeClient(Kubeconfig(paths=(config,)), user_agent="test") as client:
-        await StartupTaint(client, node="worker-1", key=KEY).remove()
+        await StartupTaint(client, node="worker-1", key=KEY).remove(partial(asyncio.sleep, 0))
     node = await asyncio.to_thread(installed.ask, "GET", OWN_NODE)
     assert {taint["key"] for taint in node["spec"]["taints"]} == {"dedicated", "node.kubernetes.io/not-ready"}
     await asyncio.to_thread(installed.patch, OWN_NODE, {"spec": {"taints": OURS + OTHERS}})
