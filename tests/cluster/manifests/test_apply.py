@@ -108,4 +108,4 @@ def test_worse_pods_are_refused_beside_the_servers(installed: InstalledCluster) 
         with pytest.raises(Refused, match=name) as caught:
             create(installed, "iam4kube", template)
         assert caught.value.code == 403
-        assert 'PodSecurity "restricted:latest"' in caught.value.message
+        assert 'PodSecurity "restricted:v1.31"' in caught.value.message
