@@ -99,8 +99,9 @@ def test_each_program_has_what_it_needs_and_nothing_of_the_other(server_image: I
 
 def test_nothing_that_builds_is_left(image: Image, at: Path) -> None:
     """Neither pip nor uv nor a compiler nor sources nor caches."""
-    tools = "for each in pip pip3 uv gcc cc make git curl; do command -v $each; done; ls -d /build /uv /root/.cache"
-    _, found = run(image, "sh", "-c", f"({tools}) 2>/dev/null", at=at)
+    tools = "for each in pip pip3 uv gcc cc make git curl; do command -v $each; done"
+    folders = "ls -d /build /uv /var/cache/uv ~root/.cache"
+    _, found = run(image, "sh", "-c", f"({tools}; {folders}) 2>/dev/null", at=at)
     assert found == ""
     assert run(image, "python3", "-m", "pip", "--version", at=at)[0] == 1
 
