@@ -90,7 +90,7 @@ class Router:
             age=self._slices.age,
             uptime=uptime,
             exempt_servers=settings.node.exempt_servers,
-            made=self._metrics.wanted,
+            seen=self._metrics.seen,
         )
         self._node = NodeReader(client, self._node_name, changed=self._backends.place_changed)
         self._bypass = BypassWatch(

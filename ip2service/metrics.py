@@ -62,9 +62,14 @@ class RouterMetrics:
         )
         self._gauge("ready", "1 while the router is ready.").set_function(ready)
 
-    def applied(self, *, seconds: float) -> None:
-        """A change is in the kernel, so long after it was heard."""
+    def applied(self, contents: Contents, *, seconds: float) -> None:
+        """The kernel holds this now, so long after it was asked for."""
         self._propagation.observe(seconds)
+        for family, route in contents.routes.items():
+            self._gate.labels(_name(family)).set(route.gate)
+        exempt = [route.exempt for route in contents.routes.values()]
+        if None not in exempt:  # else they are as they were
+            self._exempt.set(sum(len(addresses or ()) for addresses in exempt))
 
     def verified(self, found: Snapshot, drifts: tuple[Drift, ...]) -> None:
         """The kernel was read, and what differed has been repaired."""
@@ -81,15 +86,10 @@ class RouterMetrics:
         """The kernel refused something."""
         self._failures.inc()
 
-    def wanted(self, contents: Contents, view: BackendsView) -> None:
-        """Hear what the kernel is to hold now, and what it was made of."""
-        for family, route in contents.routes.items():
-            self._gate.labels(_name(family)).set(route.gate)
+    def seen(self, view: BackendsView) -> None:
+        """Hear what is known of the Service now."""
         for family, backends in view.families.items():
             self._endpoints.labels(_name(family)).set(len(backends.endpoints))
-        exempt = [route.exempt for route in contents.routes.values()]
-        if None not in exempt:  # else they are as they were
-            self._exempt.set(sum(len(addresses or ()) for addresses in exempt))
         present = {problem.kind for problem in (*view.problems, *view.warnings)}
         for kind in ProblemKind:
             self._problem.labels(kind).set(kind in present)

@@ -54,8 +54,8 @@ class Rules(Protocol):
 class Observer(Protocol):
     """Hears what happens: metrics, events, bypass detection."""
 
-    def applied(self, *, seconds: float) -> None:
-        """A wish is in the kernel, so long after it was made."""
+    def applied(self, contents: Contents, *, seconds: float) -> None:
+        """A wish for these contents is in the kernel, so long after it was made."""
         ...
 
     def verified(self, found: Snapshot, drifts: tuple[Drift, ...]) -> None:
@@ -230,7 +230,7 @@ class Reconciler:
         self._granted = wish
         self.status.granted = True
         self._keep_connections(wish.known)
-        self._observer.applied(seconds=asyncio.get_running_loop().time() - wish.made_at)
+        self._observer.applied(wish.contents, seconds=asyncio.get_running_loop().time() - wish.made_at)
 
     def _tell(self, drifts: Iterable[Drift], *, now: float) -> None:
         """Log what differed, but not what the log has just said: two programs may undo each other's work for ever."""

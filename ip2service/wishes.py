@@ -49,16 +49,16 @@ class Wishes:
         age: Callable[[], float],
         uptime: Uptime,
         exempt_servers: bool,
-        made: Callable[[Contents, BackendsView], None],
+        seen: Callable[[BackendsView], None],
     ) -> None:
-        """`age`: seconds since the last news of the EndpointSlices. `made` hears of every wish."""
+        """`age`: seconds since the last news of the EndpointSlices. `seen` hears of every view that a wish is made from."""
         self._layout = layout
         self._reconciler = reconciler
         self._view = view
         self._age = age
         self._uptime = uptime
         self._exempt_servers = exempt_servers
-        self._made = made
+        self._seen = seen
         self._doubt = ""
 
     def make(self) -> None:
@@ -69,7 +69,7 @@ class Wishes:
         contents = contents_of(self._layout, view, exempt_servers=self._may_exempt())
         known = frozenset(address for each in view.families.values() for address in each.addresses_in_slices)
         self._reconciler.want(contents, known=known)
-        self._made(contents, view)
+        self._seen(view)
 
     async def run(self) -> Never:
         """Make the wish again and again; the reconciler passes over one that it has granted."""

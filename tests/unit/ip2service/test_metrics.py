@@ -65,19 +65,30 @@ def test_drifts_are_counted_by_kind() -> None:
     assert registry.get_sample_value("ip2service_verifications_total") == 2
 
 
-def test_gates_endpoints_and_problems_follow_the_view() -> None:
+def test_endpoints_and_problems_follow_the_view() -> None:
     """A problem that is over is 0 again."""
     registry = CollectorRegistry()
     metrics = RouterMetrics(registry)
     problem = Problem(ProblemKind.HEADLESS, "headless")
-    metrics.wanted(Contents(), BackendsView(synced=True, families={Family.IPV4: FamilyBackends(problem=problem)}))
+    metrics.seen(BackendsView(synced=True, families={Family.IPV4: FamilyBackends(problem=problem)}))
     assert registry.get_sample_value("ip2service_service_problem", {"reason": "headless"}) == 1
-    route = Route(frontend=Address("10.96.0.50"), gate=True, exempt=frozenset({Address("10.0.0.1")}))
     view = BackendsView(synced=True, families={Family.IPV4: FamilyBackends(gate=True, endpoints=(SERVER,))})
-    metrics.wanted(Contents(routes={Family.IPV4: route}), view)
+    metrics.seen(view)
     assert registry.get_sample_value("ip2service_service_problem", {"reason": "headless"}) == 0
-    assert registry.get_sample_value("ip2service_gate_open", {"family": "IPv4"}) == 1
     assert registry.get_sample_value("ip2service_endpoints", {"family": "IPv4"}) == 1
+
+
+def test_gates_and_exempt_pods_are_what_the_kernel_holds() -> None:
+    """Not what was asked of it; exempt pods of whom nobody knows are as they were."""
+    registry = CollectorRegistry()
+    metrics = RouterMetrics(registry)
+    route = Route(frontend=Address("10.96.0.50"), gate=True, exempt=frozenset({Address("10.0.0.1")}))
+    metrics.applied(Contents(routes={Family.IPV4: route}), seconds=0.002)
+    assert registry.get_sample_value("ip2service_gate_open", {"family": "IPv4"}) == 1
+    assert registry.get_sample_value("ip2service_exempt_pods") == 1
+    assert registry.get_sample_value("ip2service_propagation_seconds_count") == 1
+    metrics.applied(Contents(routes={Family.IPV4: Route(exempt=None)}), seconds=0.002)
+    assert registry.get_sample_value("ip2service_gate_open", {"family": "IPv4"}) == 0
     assert registry.get_sample_value("ip2service_exempt_pods") == 1
 
 

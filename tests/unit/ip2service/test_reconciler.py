@@ -72,13 +72,15 @@ class NotedRules:
 class Heard:
     """What observers hear."""
 
+    in_kernel: Contents | None = None
     applied_after: list[float] = field(default_factory=list)
     drifts: list[Drift] = field(default_factory=list)
     verifications: int = 0
     kept: list[frozenset[Address]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
-    def applied(self, *, seconds: float) -> None:
+    def applied(self, contents: Contents, *, seconds: float) -> None:
+        self.in_kernel = contents
         self.applied_after.append(seconds)
 
     def verified(self, found: Snapshot, drifts: tuple[Drift, ...]) -> None:
@@ -125,6 +127,19 @@ async def test_a_wish_is_applied_without_waiting() -> None:
         await until(lambda: bool(heard.applied_after))
         assert rules.times("apply") == [7.0]
         assert heard.applied_after == [0.0]
+
+
+async def test_what_is_told_of_is_in_the_kernel() -> None:
+    """A metric that runs ahead says that a pod is served, or exempt, while the kernel still refuses it."""
+    rules = NotedRules()
+    async with running(rules) as (reconciler, heard):
+        rules.seconds = 1.0
+        reconciler.want(to("10.96.0.50"), known=frozenset())
+        await asyncio.sleep(0.9)
+        assert rules.contents == [to("10.96.0.50")]
+        assert heard.in_kernel is None
+        await asyncio.sleep(0.2)
+        assert heard.in_kernel == to("10.96.0.50")
 
 
 async def test_wishes_that_come_during_a_transaction_become_one() -> None:

@@ -68,7 +68,7 @@ def wishes(cluster: Cluster, granted: Granted, *, exempt_servers: bool = True) -
         age=cluster.age,
         uptime=cluster.uptime,
         exempt_servers=exempt_servers,
-        made=lambda _contents, _view: None,
+        seen=lambda _view: None,
     )
 
 
