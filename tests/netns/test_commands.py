@@ -8,11 +8,12 @@ import pytest
 
 from iam4kube.sandbox.network import METADATA_ADDRESSES, METADATA_IPV4
 from ip2service.boot import RULES_FILE
+from tests.support.commands import Ended
 from tests.support.node_lab import REAL, NodeLab
 from tests.support.node_lab_probes import Result
 from tests.support.node_lab_rules import arrivals_of_pods, policy_rules, ruleset
 from tests.support.router_lab import RouterLab
-from tests.support.router_process import Ended, run_command
+from tests.support.router_process import run_command
 
 pytestmark = pytest.mark.netns
 

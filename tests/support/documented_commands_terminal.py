@@ -1,12 +1,13 @@
 """A reader's terminal: block after block, with the variables that were exported before, in one folder."""
 
-import asyncio
 import os
 import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from tests.support.commands import run_to_end
 
 _HERE = Path(__file__).parent
 _SECONDS = 180.0
@@ -42,21 +43,12 @@ class Terminal:
         state = shlex.quote(str(self._state))
         keep = "" if wrapper else f"\ndeclare -px > {state}\n"
         script = f"source {state}\n{commands}{keep}"
-        process = await asyncio.create_subprocess_exec(
-            *wrapper,
-            *("bash", "-euo", "pipefail", "-c", script),
-            cwd=self.folder,
-            env=self._environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        ended = await run_to_end(
+            *(*wrapper, "bash", "-euo", "pipefail", "-c", script),
+            folder=self.folder,
+            environment=self._environment,
+            errors_apart=False,
+            seconds=_SECONDS,
         )
-        try:
-            async with asyncio.timeout(_SECONDS):
-                output, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        assert process.returncode == 0, f"{commands}\n{output.decode()}"
-        return output.decode()
+        assert ended.code == 0, f"{commands}\n{ended.output}"
+        return ended.output

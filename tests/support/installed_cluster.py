@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.audit import AuditLog
+from tests.support.commands import Ended
 from tests.support.controlplane import ControlPlane
 from tests.support.manifest_permissions import Grant
 from tests.support.manifests import BASE, MANIFESTS, container, kubectl, rendered
@@ -101,8 +102,8 @@ class InstalledCluster:
         return self.control_plane.kubeconfig(self.folder / f"{name}.kubeconfig", token=token)
 
 
-async def run_token_key_job(cluster: InstalledCluster) -> tuple[int, str, str]:
-    """What the container of the token key's Job does: exit code, standard output, standard error."""
+async def run_token_key_job(cluster: InstalledCluster) -> Ended:
+    """What the container of the token key's Job does."""
     token = cluster.control_plane.token("iam4kube", "iam4kube-token-keys", lifetime=600)
     config = cluster.kubeconfig("token-keys", token)
     _, *arguments = container(rendered(BASE), "Job", "iam4kube-token-keys")["command"]

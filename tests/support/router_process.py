@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from tests.support.commands import Ended, run_to_end
 from tests.support.node_lab import LabHost, NodeLab
 
 SERVICE = "iam4kube"
@@ -39,14 +40,6 @@ class Answer(NamedTuple):
 
     status: int
     text: str
-
-
-class Ended(NamedTuple):
-    """A command and what it said."""
-
-    code: int
-    output: str
-    errors: str
 
 
 class RouterProcess:
@@ -234,22 +227,8 @@ class RouterProcess:
 
 async def run_command(host: LabHost, *arguments: str, wrapper: Sequence[str] = ()) -> Ended:
     """Run `ip2service` with these arguments in a node to its end. Raises `TimeoutError`."""
-    process = await asyncio.create_subprocess_exec(
-        *host.namespace.command(*wrapper, sys.executable, "-m", "ip2service", *arguments),
-        env=environment(),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(_SECONDS):
-            output, errors = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return Ended(process.returncode, output.decode(), errors.decode())
+    command = host.namespace.command(*wrapper, sys.executable, "-m", "ip2service", *arguments)
+    return await run_to_end(*command, environment=environment(), seconds=_SECONDS)
 
 
 async def eventually(condition: Callable[[], Awaitable[object]], *, seconds: float = _SECONDS) -> None:

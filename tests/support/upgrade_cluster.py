@@ -23,6 +23,7 @@ from typing import Any, Self
 from iam4kube.sandbox.demo.instance_metadata import InstanceMetadata
 from iam4kube.sandbox.network import Relay
 from iam4kube.sandbox.sts.server import Sts
+from tests.support.commands import run_to_end
 from tests.support.controlplane import ControlPlane
 from tests.support.node_agent import NodeAgent
 from tests.support.node_agent_api import Api, Object
@@ -118,23 +119,14 @@ class UpgradeCluster:
 
     async def kubectl(self, *arguments: str, code: int = 0) -> str:
         """Run kubectl as the administrator; returns what it wrote. `AssertionError` for another exit code."""
-        process = await asyncio.create_subprocess_exec(
-            self.control_plane.program("kubectl"),
-            f"--kubeconfig={self._kubeconfig}",
-            *arguments,
-            env={"HOME": str(self._folder), "PATH": os.environ["PATH"]},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        ended = await run_to_end(
+            *(str(self.control_plane.program("kubectl")), f"--kubeconfig={self._kubeconfig}", *arguments),
+            environment={"HOME": str(self._folder), "PATH": os.environ["PATH"]},
+            errors_apart=False,
+            seconds=2 * _SECONDS,  # kubectl's own timeout comes first, and says more
         )
-        try:
-            output, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        assert process.returncode == code, f"{arguments}: {output.decode()}{self._unready()}"
-        return output.decode()
+        assert ended.code == code, f"{arguments}: {ended.output}{self._unready()}"
+        return ended.output
 
     async def until_rolled_out(self, what: str, *, namespace: str) -> None:
         """Wait for a rollout's end. `AssertionError` when it takes too long."""

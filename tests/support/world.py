@@ -19,6 +19,7 @@ from iam4kube.metadata.keyring import new_keyring
 from iam4kube.runtime.clock import utc_now
 from iam4kube.sandbox.kubernetes import KubernetesApi, objects
 from iam4kube.sandbox.sts.server import Sts
+from tests.support.commands import Ended, run_to_end
 from tests.support.metadata import ROLES, TOKEN_HEADER, TOKEN_PATH, TTL_HEADER, Client, Reply
 
 ACCOUNT = "111122223333"
@@ -266,26 +267,9 @@ async def ask(port: int, method: str, path: str, *, source: str = "127.0.0.1", *
             await client.close()
 
 
-async def run_command(*arguments: str, environment: dict[str, str]) -> tuple[int, str, str]:
-    """Run `iam4kube` with these arguments to its end; returns the exit code, standard output and standard error."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "iam4kube",
-        *arguments,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(30):
-            output, errors = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode or 0, output.decode(), errors.decode()
+async def run_command(*arguments: str, environment: dict[str, str]) -> Ended:
+    """Run `iam4kube` with these arguments to its end. Raises `TimeoutError`."""
+    return await run_to_end(sys.executable, "-m", "iam4kube", *arguments, environment=environment)
 
 
 async def _serve(*flags: str, environment: dict[str, str]) -> asyncio.subprocess.Process:

@@ -7,26 +7,15 @@ import sys
 import pytest
 
 from iam4kube import __version__
+from tests.support.commands import Ended, run_to_end
 
 NOTHING = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "VIRTUAL_ENV") if name in os.environ}
 HEAVY = {"kubernetes", "boto3", "botocore", "fastapi", "aiohttp", "moto", "asyncio", "nftables", "pyroute2", "uvicorn"}
 
 
-async def command(*arguments: str, **environment: str) -> tuple[int, str, str]:
-    """Exit code, standard output, standard error."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "ip2service",
-        *arguments,
-        env={**NOTHING, **environment},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(30):
-        output, errors = await process.communicate()
-    return process.returncode or 0, output.decode(), errors.decode()
+async def command(*arguments: str, **environment: str) -> Ended:
+    """Run it in an environment of nothing but these."""
+    return await run_to_end(sys.executable, "-m", "ip2service", *arguments, environment={**NOTHING, **environment})
 
 
 def imported(errors: str) -> set[str]:
