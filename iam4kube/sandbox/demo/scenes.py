@@ -133,5 +133,5 @@ async def _show_no_credentials(stage: Stage, pod: Pod, *, reason: str, words: st
 
 
 def _sessions_of(stage: Stage, *workloads: Workload) -> int:
-    """How often STS has given these pods' roles out. (It keeps being asked for those that it refuses.)"""
+    """How often STS has given these pods' roles out; it keeps being asked for those that it refuses."""
     return sum(stage.sts.count(workload.role_arn, outcome="Success") for workload in workloads)
