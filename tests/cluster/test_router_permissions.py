@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # one call of it
+import yaml
 from prometheus_client import CollectorRegistry
 
 from iam4kube.kube.client import KubeClient

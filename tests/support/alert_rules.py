@@ -7,7 +7,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import Final
 
-import yaml  # type: ignore[import-untyped]  # one call of it
+import yaml
 
 from tests.support.manifests import MANIFESTS
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import yaml  # type: ignore[import-untyped]  # two calls of it
+import yaml
 
 Manifest: TypeAlias = dict[str, Any]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import botocore.session
 import pytest
-import yaml  # type: ignore[import-untyped]  # two calls of it
+import yaml
 from botocore import xform_name
 
 from iam4kube import __version__

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # two calls of it
+import yaml
 
 from iam4kube.kube.permissions import (
     ROUTER_PERMISSIONS,

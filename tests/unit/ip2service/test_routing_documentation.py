@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-import yaml  # type: ignore[import-untyped]  # one call of it
+import yaml
 
 from ip2service.bypass import UNANSWERED_LIMIT, UNANSWERED_SECONDS
 from ip2service.cli.arguments import command_parser

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # a few calls of it
+import yaml
 
 from tests.support.alert_rules import MONITORING, OPERATOR_FILE, RULE_FILES, Alert, alerts, operator_text
 from tests.support.manifests import MANIFESTS

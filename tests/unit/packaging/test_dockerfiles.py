@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # its stubs are no dependency of ours
+import yaml
 from packaging.markers import Marker
 from packaging.tags import cpython_tags
 from packaging.utils import parse_wheel_filename
