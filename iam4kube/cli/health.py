@@ -63,9 +63,9 @@ def _run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         said = response.read().decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
         trouble = f"no answer from {host} port {address.port}: {error}; is --admin-listen that of `iam4kube serve`?"
-        print(f"iam4kube: {trouble}", file=sys.stderr)  # noqa: T201  # a command's output
+        print(f"iam4kube: {trouble}", file=sys.stderr)
         return 1
     finally:
         connection.close()
-    print(said)  # noqa: T201  # the kubelet shows it in the pod's events
+    print(said)  # the kubelet shows it in the pod's events
     return 0 if response.status == http.client.OK else 1

@@ -114,4 +114,4 @@ def _replace(path: Path, change: Callable[["Keyring"], "Keyring"]) -> "Keyring":
 def _show(keyring: "Keyring") -> None:
     for key in keyring.keys:
         role = "signs" if key.id == keyring.signing else "verifies"
-        print(f"{key.id}  {role}  created {key.created:%Y-%m-%dT%H:%M:%SZ}")  # noqa: T201  # a command's own output
+        print(f"{key.id}  {role}  created {key.created:%Y-%m-%dT%H:%M:%SZ}")

@@ -50,10 +50,10 @@ def _run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     secret = SecretKey(namespace=namespace, name=name, key=arguments.data_key)
     try:
-        print(run(_ensure(secret, settings, environ)))  # noqa: T201  # a command's own output
+        print(run(_ensure(secret, settings, environ)))
     except KubeError as error:
         remedy = "it has to be there, and get and patch on it have to be granted"
-        print(f"iam4kube: Secret {arguments.secret}: {error}; {remedy}", file=sys.stderr)  # noqa: T201  # likewise
+        print(f"iam4kube: Secret {arguments.secret}: {error}; {remedy}", file=sys.stderr)
         return 1
     return 0
 

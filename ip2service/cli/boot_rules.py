@@ -40,5 +40,5 @@ def _run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         text = systemd_unit(settings.layout, rule_priority=settings.rule_priority)
     else:
         text = boot_rules(settings.layout)
-    print(text, end="")  # noqa: T201  # a command's own output
+    print(text, end="")
     return 0

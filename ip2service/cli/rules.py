@@ -27,7 +27,7 @@ def add_command(commands: "argparse._SubParsersAction[SettingsParser]") -> None:
 
 def _run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(RoutingSettings, arguments, environ, PREFIX)
-    print("\n".join(_rules(settings)))  # noqa: T201  # a command's own output
+    print("\n".join(_rules(settings)))
     return 0
 
 

@@ -43,13 +43,13 @@ def _run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     outcome = run(uninstall(settings))
     for line in outcome.removed:
-        print(f"removed {line}")  # noqa: T201  # a command's own output
+        print(f"removed {line}")
     if outcome.came_back:
-        print(f"ip2service: {_BACK.format(seconds=SETTLING_SECONDS)}", file=sys.stderr)  # noqa: T201  # likewise
+        print(f"ip2service: {_BACK.format(seconds=SETTLING_SECONDS)}", file=sys.stderr)
         return 1
     if outcome.refusing:
         said = _REFUSED.format(commands="\n  ".join(outcome.refusing))
-        print(f"ip2service: {said}", file=sys.stderr)  # noqa: T201  # likewise
+        print(f"ip2service: {said}", file=sys.stderr)
         return 1
-    print(_WARNING if outcome.removed else "nothing to remove")  # noqa: T201  # likewise
+    print(_WARNING if outcome.removed else "nothing to remove")
     return 0
