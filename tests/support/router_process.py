@@ -11,7 +11,6 @@ It reaches an API server through `lab.relay(port)`. Everything waits for a bound
 """
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -22,6 +21,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from tests.support.commands import Ended, run_to_end
+from tests.support.logging_process import LoggingProcess
 from tests.support.node_lab import LabHost, NodeLab
 
 SERVICE = "iam4kube"
@@ -42,7 +42,7 @@ class Answer(NamedTuple):
     text: str
 
 
-class RouterProcess:
+class RouterProcess(LoggingProcess):
     """`ip2service run`. Use it with `async with`; killed at the end, if it still runs. Its rules stay in the node."""
 
     def __init__(
@@ -59,6 +59,7 @@ class RouterProcess:
 
         `environ` is added to its environment.
         """
+        super().__init__("the router", seconds_to_end=_SECONDS)
         self._host = lab.node
         self._wrapper = wrapper
         self._environ = environ or {}
@@ -71,13 +72,6 @@ class RouterProcess:
             "--log-format=json",
             *flags,
         )
-        self._process: asyncio.subprocess.Process | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self._changed = asyncio.Event()
-        self.log: list[dict[str, Any]] = []
-        """The lines of the present process, or of the last one."""
-        self.output: list[str] = []
-        """The same as text, with whatever is no JSON."""
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -96,23 +90,14 @@ class RouterProcess:
     async def start(self) -> None:
         """Start the process, whose log begins anew. It is not ready yet."""
         assert self._process is None, "it runs already"
-        self.log, self.output = [], []
-        self._process = await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *self._host.namespace.command(*self._wrapper, sys.executable, "-m", "ip2service", "run", *self._flags),
             env={**environment(), **self._environ},
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             limit=1 << 20,
         )
-        self._reading = asyncio.create_task(self._read(self._process), name="a router's log")
-        self._reading.add_done_callback(lambda _: self._changed.set())
-
-    async def kill(self) -> None:
-        """SIGKILL, and wait for its end. Nothing, where it does not run."""
-        if self._process is not None:
-            if self._process.returncode is None:
-                self._process.kill()
-            await self.exit_code()
+        self.follow(process)
 
     async def terminate(self) -> int:
         """SIGTERM, and wait for its end. Returns its exit code."""
@@ -124,30 +109,10 @@ class RouterProcess:
         await self.kill()
         await self.start()
 
-    async def exit_code(self) -> int:
-        """Wait for its end; returns the exit code. Raises `TimeoutError`."""
-        process, reading = self._running, self._reading
-        assert reading is not None
-        async with asyncio.timeout(_SECONDS):
-            await reading
-            code = await process.wait()
-        self._process = self._reading = None
-        return code
-
-    async def until(self, condition: Callable[[], bool], *, seconds: float = _SECONDS) -> None:
-        """Wait for what the log tells. Raises `TimeoutError`, or `RuntimeError` when the process ends first."""
-        reading = self._reading
-        async with asyncio.timeout(seconds):
-            while not condition():
-                if reading is None or reading.done():
-                    raise RuntimeError("the router has ended:\n" + "\n".join(self.output))
-                self._changed.clear()
-                await self._changed.wait()
-
     async def until_logged(self, message: str, *, seconds: float = _SECONDS, **fields: object) -> dict[str, Any]:
         """Wait for a line, and return the first. Raises as `until`, with the log."""
         try:
-            await self.until(lambda: bool(self.logged(message, **fields)), seconds=seconds)
+            await self.until(lambda: self.logged(message, **fields), seconds=seconds)
         except TimeoutError:
             raise TimeoutError(f"no {message!r} {fields} in:\n" + "\n".join(self.output)) from None
         return self.logged(message, **fields)[0]
@@ -158,10 +123,6 @@ class RouterProcess:
             await eventually(self._is_ready, seconds=seconds)
         except TimeoutError:
             raise TimeoutError("\n".join((*self.output, await self._readiness()))) from None
-
-    def logged(self, message: str, **fields: object) -> list[dict[str, Any]]:
-        """The lines with this message and these fields."""
-        return [line for line in self.log if line["message"] == message and fields.items() <= line.items()]
 
     async def ask(self, path: str) -> Answer:
         """Ask the admin port, from the node. Raises `OSError` while nobody listens, `TimeoutError`."""
@@ -192,14 +153,8 @@ class RouterProcess:
 
         await eventually(has_it, seconds=seconds)
 
-    @property
-    def _running(self) -> asyncio.subprocess.Process:
-        assert self._process is not None, "it does not run"
-        return self._process
-
     async def _is_ready(self) -> bool:
-        if self._reading is None or self._reading.done():
-            raise RuntimeError("the router has ended:\n" + "\n".join(self.output))
+        self.raise_if_ended()
         try:
             return (await self.ask("/readyz")).status == 200
         except OSError:  # it does not listen yet
@@ -210,19 +165,6 @@ class RouterProcess:
             return (await self.ask("/readyz")).text
         except OSError as error:
             return str(error)
-
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stderr is not None
-        async for line in process.stderr:
-            self._take(line.decode().rstrip())
-            self._changed.set()
-
-    def _take(self, line: str) -> None:
-        self.output.append(line)
-        try:
-            self.log.append(json.loads(line))
-        except ValueError:
-            return
 
 
 async def run_command(host: LabHost, *arguments: str, wrapper: Sequence[str] = ()) -> Ended:

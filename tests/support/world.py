@@ -1,7 +1,6 @@
 """A Kubernetes API and an STS on loopback, and replicas of the real server that run against them."""
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -10,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
@@ -20,6 +19,7 @@ from iam4kube.runtime.clock import utc_now
 from iam4kube.sandbox.kubernetes import KubernetesApi, objects
 from iam4kube.sandbox.sts.server import Sts
 from tests.support.commands import Ended, run_to_end
+from tests.support.logging_process import LoggingProcess
 from tests.support.metadata import ROLES, TOKEN_HEADER, TOKEN_PATH, TTL_HEADER, Client, Reply
 
 ACCOUNT = "111122223333"
@@ -135,24 +135,19 @@ async def running_replica(
 
 @dataclass
 class Ports:
-    """Where a replica listens."""
+    """Where a replica listens; 0 where it does not yet."""
 
     metadata: int = 0
     admin: int = 0
     debug: int = 0
 
 
-class ReplicaProcess:
-    """`iam4kube serve` in a process of its own. Its log, line by line, is in `log`."""
+class ReplicaProcess(LoggingProcess):
+    """`iam4kube serve` in a process of its own."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._changed = asyncio.Event()
-        self._reading = asyncio.create_task(self._read())
-        self._reading.add_done_callback(lambda _: self._changed.set())
-        self.log: list[dict[str, Any]] = []
-        self.output: list[str] = []
-        self.ports = Ports()
+        super().__init__("the replica", seconds_to_end=60.0)
+        self.follow(process)
 
     @classmethod
     async def start(cls, *flags: str, environment: dict[str, str]) -> Self:
@@ -165,15 +160,6 @@ class ReplicaProcess:
             raise
         return replica
 
-    async def until(self, condition: Callable[[], bool], *, seconds: float = 15.0) -> None:
-        """Wait for what the log tells. Raises `TimeoutError`, or `RuntimeError` when the process ends first."""
-        async with asyncio.timeout(seconds):
-            while not condition():
-                if self._reading.done():
-                    raise RuntimeError("the replica has ended:\n" + "\n".join(self.output))
-                self._changed.clear()
-                await self._changed.wait()
-
     async def become_ready(self) -> None:
         """Return once the replica says that it is ready. Raises `TimeoutError`."""
         try:
@@ -182,29 +168,18 @@ class ReplicaProcess:
             raise TimeoutError((await self.admin("/readyz")).text) from None
 
     @property
+    def ports(self) -> Ports:
+        """Where it listens, as its log says."""
+        return Ports(**{line["listener"]: line["port"] for line in self.logged("Listening")})
+
+    @property
     def messages(self) -> list[str]:
         """The log's messages, in order."""
         return [line["message"] for line in self.log]
 
-    def logged(self, message: str, **fields: object) -> bool:
-        """Whether a line with this message and these fields has been logged."""
-        return any(entry["message"] == message and fields.items() <= entry.items() for entry in self.log)
-
     def terminate(self) -> None:
         """Send SIGTERM."""
-        self._process.send_signal(signal.SIGTERM)
-
-    async def exit_code(self) -> int:
-        """Wait for the end; returns the exit code."""
-        async with asyncio.timeout(60):
-            await self._reading
-            return await self._process.wait()
-
-    async def kill(self) -> None:
-        """End it at once, as `kill -9` does."""
-        if self._process.returncode is None:
-            self._process.kill()
-        await self.exit_code()
+        self._running.send_signal(signal.SIGTERM)
 
     async def admin(self, path: str) -> Reply:
         """Ask the admin port."""
@@ -239,22 +214,6 @@ class ReplicaProcess:
         assert answered.status == 200, answered
         document: dict[str, str] = msgspec.json.decode(answered.body)
         return document
-
-    async def _read(self) -> None:
-        assert self._process.stderr is not None
-        async for line in self._process.stderr:
-            self._take(line.decode().rstrip())
-            self._changed.set()
-
-    def _take(self, line: str) -> None:
-        self.output.append(line)
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            return
-        self.log.append(entry)
-        if entry.get("message") == "Listening":
-            setattr(self.ports, entry["listener"], entry["port"])
 
 
 async def ask(port: int, method: str, path: str, *, source: str = "127.0.0.1", **headers: str) -> Reply:
