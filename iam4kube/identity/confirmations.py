@@ -172,7 +172,7 @@ class Confirmations:
         try:
             async with asyncio.timeout(READ_TIMEOUT):
                 found = await read()
-        except Exception as error:  # noqa: BLE001  whatever a read dies of, it has not confirmed
+        except Exception as error:  # noqa: BLE001  # whatever a read dies of, it has not confirmed
             self._failed(kind, error)
         else:
             self._reads.labels(kind, "found" if found is not None else "absent").inc()

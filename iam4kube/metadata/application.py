@@ -77,7 +77,7 @@ class Application:
         started = self._time()
         try:
             response = self._known(request)
-        except Exception:  # noqa: BLE001 - logged, with its traceback, where the response is chosen
+        except Exception:  # noqa: BLE001  # logged, with its traceback, where the response is chosen
             response = self._defect(request)
         if response is not None:
             self._metrics.answered(request.route, response.label, request.authentication, self._time() - started)
@@ -120,7 +120,7 @@ class Application:
             pass
         except TooManyWaiting:
             response = self._answers.unavailable(request, "too_many_waiting")
-        except Exception:  # noqa: BLE001 - logged, with its traceback, where the response is chosen
+        except Exception:  # noqa: BLE001  # logged, with its traceback, where the response is chosen
             response = self._defect(request)
         label = GONE if response is None else response.label
         self._metrics.answered(request.route, label, request.authentication, self._time() - started)

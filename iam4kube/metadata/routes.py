@@ -14,8 +14,8 @@ import msgspec
 class Route(StrEnum):
     """A resource. Safe as a metric's label."""
 
-    TOKEN = "token"  # noqa: S105 - the name of a route, no secret
-    OTHER_TOKEN = "other_token"  # noqa: S105 - the same
+    TOKEN = "token"  # noqa: S105  # the name of a route, no secret
+    OTHER_TOKEN = "other_token"  # noqa: S105  # the same
     """The token path under a version other than `latest`, where EC2 refuses to issue."""
     ROLE_LIST = "role_list"
     CREDENTIALS = "credentials"

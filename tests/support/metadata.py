@@ -290,7 +290,7 @@ async def metadata_server(
 async def wait_until(condition: Callable[[], bool]) -> None:
     """Let the loop run until something holds. Raises `TimeoutError` when it never does."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what is waited for is the kernel and the server's own state
+        while not condition():  # noqa: ASYNC110  # the kernel's state and the server's own tell nobody
             await asyncio.sleep(0.001)
 
 
