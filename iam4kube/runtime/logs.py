@@ -40,7 +40,7 @@ _NO_FIELDS = frozenset((*RESERVED_ATTRS, "taskName", "color_message"))
 _COLOURS = {logging.DEBUG: "36", logging.INFO: "32", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "35"}
 
 
-def configure_logging(format: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:  # noqa: A002
+def configure_logging(log_format: str = "auto", log_level: str = "info", stream: TextIO | None = None) -> None:
     """Send all logs to `stream` (standard error by default). "auto" is text on a terminal, else JSON.
 
     May be called again: the last call holds.
@@ -48,14 +48,14 @@ def configure_logging(format: str = "auto", level: str = "info", stream: TextIO 
     stream = sys.stderr if stream is None else stream
     terminal = stream.isatty()
     handler = logging.StreamHandler(stream)
-    as_text = format == "text" or (format == "auto" and terminal)
+    as_text = log_format == "text" or (log_format == "auto" and terminal)
     # NO_COLOR: https://no-color.org
     handler.setFormatter(
         TextFormatter(colour=terminal and not os.environ.get("NO_COLOR")) if as_text else json_formatter()
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    root.setLevel(log_level.upper())
     for library in _LIBRARIES:
         logging.getLogger(library).setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(capture=True)

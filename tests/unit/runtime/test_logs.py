@@ -44,10 +44,10 @@ def restored_logging() -> Iterator[None]:
     logging.captureWarnings(capture=False)
 
 
-def logged(format: str = "json", level: str = "info", stream: io.StringIO | None = None) -> io.StringIO:  # noqa: A002
+def logged(log_format: str = "json", level: str = "info", stream: io.StringIO | None = None) -> io.StringIO:
     """Where logs go from now on."""
     stream = stream or io.StringIO()
-    configure_logging(format, level, stream)
+    configure_logging(log_format, level, stream)
     return stream
 
 
@@ -92,10 +92,10 @@ def test_json_keeps_a_traceback_on_the_line() -> None:
     assert json.loads(text)["exception"].endswith("ValueError: invalid literal for int() with base 10: 'the defect'")
 
 
-@pytest.mark.parametrize("format_", ["json", "text"])
-def test_fields_named_like_logging_s_own_are_renamed_and_never_fail(format_: str) -> None:
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_fields_named_like_logging_s_own_are_renamed_and_never_fail(log_format: str) -> None:
     """Plain logging raises for them, which would make a log line the thing that breaks a request."""
-    stream = logged(format_)
+    stream = logged(log_format)
     names = ("name", "message", "args", "exc_info", "asctime", "created", "module", "levelname", "msg")
     logger.warning("Collision", extra=dict.fromkeys(names, "x"))
     for name in names:
