@@ -10,8 +10,8 @@ import ctypes
 import os
 import socket as sockets  # `Namespace` has a method of that name
 import subprocess
-import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, TypeVar
@@ -129,18 +129,5 @@ def _check(result: int) -> None:
 
 def _run_in_thread(function: Callable[[], Result]) -> Result:
     """What the function returns or raises, from a thread that ends with it: so no thread is left inside."""
-    results: list[Result] = []
-    errors: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            results.append(function())
-        except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
-            errors.append(error)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        return executor.submit(function).result()
