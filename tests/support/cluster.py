@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Hashable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from iam4kube.identity.directory import Directory
+from iam4kube.identity.directory import Directory, Feed
 from iam4kube.kube.objects import Address, Node, Pod, ResourceVersion, ServiceAccount, Uid
 from iam4kube.roles import RoleKey
 from iam4kube.runtime.waits import Waits
@@ -193,11 +194,16 @@ class Cluster:
             registry=self.registry,
         )
         self.chain = self.directory.chain
+        self._feeds: dict[type, Feed[Any]] = {
+            Pod: self.directory.pod_feed,
+            ServiceAccount: self.directory.account_feed,
+            Node: self.directory.node_feed,
+        }
         self._seen: dict[tuple[str, str, str], Pod | ServiceAccount | Node] = {}
 
     def sync(self) -> None:
         """All three watches have delivered their first list."""
-        for feed in (self.directory.pod_feed, self.directory.account_feed, self.directory.node_feed):
+        for feed in self._feeds.values():
             feed.synced()
 
     def deliver(self, *objects: Pod | ServiceAccount | Node) -> None:
@@ -215,13 +221,7 @@ class Cluster:
 
     def feed(self, old: Pod | ServiceAccount | Node | None, new: Pod | ServiceAccount | Node | None) -> None:
         """One change as a watch reports it."""
-        item = new or old
-        if isinstance(item, Pod):
-            self.directory.pod_feed.changed(old, new)  # type: ignore[arg-type]  # same key, same type
-        elif isinstance(item, ServiceAccount):
-            self.directory.account_feed.changed(old, new)  # type: ignore[arg-type]  # same key, same type
-        else:
-            self.directory.node_feed.changed(old, new)  # type: ignore[arg-type]  # same key, same type
+        self._feeds[type(new or old)].changed(old, new)
 
 
 def _key(item: Pod | ServiceAccount | Node) -> tuple[str, str, str]:

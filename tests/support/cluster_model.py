@@ -38,7 +38,7 @@ class Model(World):
         self.lookup = Lookup(
             identities=self.cluster.chain,
             confirmations=self.cluster.directory.confirmations,
-            credentials=self.credentials,  # type: ignore[arg-type]  # hands out the key in place of credentials
+            credentials=self.credentials,
             waits=self.cluster.waits,
             observer=lambda address, answer: None,
         )
@@ -159,7 +159,7 @@ class Model(World):
             return
         self.roles_answered += 1
         identified = answer.identified
-        assert answer.fetched == identified.key, "credentials of another key"  # type: ignore[comparison-overlap]
+        assert answer.fetched == identified.key, "credentials of another key"  # type: ignore[comparison-overlap]  # a key stands in for them
         assert identified.key.session_name == f"shop@{identified.pod.service_account}", "another session's name"
         self._check_role(identified.pod.service_account, identified.key.arn)
         asker = self.holder(ask.address)

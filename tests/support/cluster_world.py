@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -48,7 +49,8 @@ class InstantCredentials:
         self.ready: set[RoleKey] = set()
         self.waiting = 0
 
-    def lookup(self, key: RoleKey) -> object | None:
+    def lookup(self, key: RoleKey) -> Any:
+        """The key, in place of credentials."""
         return key if key in self.ready else None
 
     @contextmanager

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 
 @dataclass(frozen=True)
 class Matcher:
@@ -52,8 +54,7 @@ def selectors(expressions: Sequence[str]) -> list[list[Selector]]:
 
 
 def _selector(metric: str, matchers: list[dict[str, str]], labels: list[str]) -> Selector:
-    conditions = tuple(Matcher(**each) for each in matchers)  # type: ignore[arg-type]  # Prometheus has these operators
-    return Selector(metric, conditions, frozenset(labels))
+    return Selector(metric, msgspec.convert(matchers, tuple[Matcher, ...]), frozenset(labels))
 
 
 def _run(program: str, *arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:

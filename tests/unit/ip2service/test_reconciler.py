@@ -267,9 +267,10 @@ async def test_a_policy_rule_that_is_stuck_keeps_nothing_else_waiting() -> None:
         rules.policy_stuck = True
         for number in range(1, 10):
             await asyncio.sleep(15)
+            heard.applied_after.clear()
             reconciler.want(to(f"10.96.0.{number}"), known=frozenset({Address("10.1.0.1")}))
-            await until(lambda wanted=number: len(heard.applied_after) == wanted)  # type: ignore[misc]  # bound now
-            assert heard.applied_after[-1] <= 2 * NOTICE_PAUSE
+            await until(lambda: bool(heard.applied_after))
+            assert max(heard.applied_after) <= 2 * NOTICE_PAUSE
             assert rules.contents[-1] == to(f"10.96.0.{number}")
         assert len(heard.kept) == 9
         assert len(rules.times("renew")) == 7

@@ -1,6 +1,8 @@
 """What the maps and sets hold, and how they get from one content to another."""
 
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,9 +15,9 @@ SERVICE = Layout(mode=Mode.SERVICE)
 ENDPOINTS = Layout(mode=Mode.ENDPOINTS)
 
 
-def routed(**changes: object) -> Contents:
+def routed(**changes: Any) -> Contents:
     """IPv4 routed to the first cluster IP, with these changes."""
-    return Contents(routes={Family.IPV4: Route(**{"frontend": CLUSTER_IPS[Family.IPV4][0], "gate": True} | changes)})  # type: ignore[arg-type]  # a test's shorthand
+    return Contents(routes={Family.IPV4: replace(Route(frontend=CLUSTER_IPS[Family.IPV4][0], gate=True), **changes)})
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 10, SLOTS, SLOTS + 5])

@@ -74,7 +74,7 @@ async def test_a_failure_is_tried_again_with_a_growing_delay(
         assert asyncio.get_running_loop().time() > 100
         fault.lift()
         await until(lambda: places == [place()])
-    assert 'cannot get resource "nodes"' in caplog.records[0].error  # type: ignore[attr-defined]  # set by `extra`
+    assert 'cannot get resource "nodes"' in caplog.records[0].__dict__["error"]
 
 
 async def test_a_node_that_is_not_there_is_told_from_one_that_is(
@@ -83,7 +83,7 @@ async def test_a_node_that_is_not_there_is_told_from_one_that_is(
     """The name may be wrong: that is in the log. What was known before stays."""
     async with reading(client) as places:
         await until(lambda: bool(caplog.records))
-        assert "--node-name" in caplog.records[0].error  # type: ignore[attr-defined]  # set by `extra`
+        assert "--node-name" in caplog.records[0].__dict__["error"]
         api.create(node("node-a"))
         await until(lambda: places == [place()])
         api.delete("nodes", "node-a")

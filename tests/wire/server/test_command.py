@@ -37,7 +37,7 @@ async def test_a_rotation_of_token_keys_is_five_commands(tmp_path: Path) -> None
         return await run_command("token-key", *arguments, environment=NOTHING)
 
     assert (await token_key("new", path, "--id", "first"))[0] == 0
-    assert os.stat(path).st_mode & 0o777 == 0o600  # noqa: PTH116  # a test's own file
+    assert (tmp_path / "keys.json").stat().st_mode & 0o777 == 0o600
     code, _, errors = await token_key("new", path)
     assert code == 2
     assert "exists" in errors
