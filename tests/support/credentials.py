@@ -157,6 +157,12 @@ class Fetching:
             return found.credentials
         return Failure(FailureKind.PERMANENT, found.code, found.message)
 
+    def life_left(self, key: RoleKey) -> float:
+        """How long this role's credentials last from now, in seconds. It has some."""
+        found = self.prefetcher.lookup(key)
+        assert isinstance(found, Fetched)
+        return found.expires_at - asyncio.get_running_loop().time()
+
     def failure(self, key: RoleKey) -> Failure | None:
         """Why this role's last fetch failed, if it did."""
         return self.prefetcher._entries[key].failure
