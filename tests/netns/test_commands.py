@@ -72,7 +72,8 @@ async def test_check_tells_what_the_running_router_does(routed: RouterLab) -> No
         assert document["healthy"] is True
         assert {finding["level"] for finding in document["findings"]} <= {"good", "note"}
         await routed.change()
-        await routed.until_refused(METADATA_IPV4)
+        for family in "IPv4", "IPv6":  # a pod may be refused before, by what stands for kube-proxy
+            await router.until_metric(f'ip2service_gate_open{{family="{family}"}}', 0)
         unserved = await run_command(node, "check", mode)
         assert (unserved.code, unserved.output.count("BAD   IPv4: ")) == (1, 1)
         assert "no server is ready: new connections are refused" in unserved.output

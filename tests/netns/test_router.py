@@ -44,7 +44,7 @@ async def test_metrics_tell_where_connections_go(routed: RouterLab) -> None:
         await routed.change(routed.lab.server("one"))
         for family in "IPv4", "IPv6":
             await router.until_logged("New connections are let in: a server is ready", family=family)
-            assert await router.metric(f'ip2service_gate_open{{family="{family}"}}') == 1
+            await router.until_metric(f'ip2service_gate_open{{family="{family}"}}', 1)
             assert await router.metric(f'ip2service_endpoints{{family="{family}"}}') == 1
         assert await router.metric("ip2service_propagation_seconds_count") >= 2
 

@@ -160,8 +160,9 @@ async def exempt(lab: NodeLab) -> set[str]:
 
 
 async def is_exempt(lab: NodeLab, pod: LabHost) -> bool:
-    """Whether a pod is exempt in both families."""
-    return {pod.ipv4, pod.ipv6} <= await exempt(lab)
+    """Whether a pod is exempt in both families, for the tables and for policy routing."""
+    allowed = {rule.split()[2] for rule in await policy_rules(lab) if rule.startswith("5:")}
+    return {pod.ipv4, pod.ipv6} <= await exempt(lab) & allowed
 
 
 async def nobody_is_exempt(lab: NodeLab) -> bool:

@@ -16,6 +16,12 @@ def write_rules(namespace: Namespace, text: str) -> None:
     assert finished.returncode == 0, finished.stderr[:400]
 
 
+def read_rules(namespace: Namespace, table: str) -> None:
+    """List one table, such as `ip kube-proxy`, with all its elements."""
+    command = namespace.command("nft", "list", "table", *table.split())
+    subprocess.run(command, capture_output=True, check=True, timeout=30)
+
+
 def big_table(*, elements: int, chains: int = 0) -> str:
     """A table with a map of that many elements, and that many chains of a rule each."""
     keys = ", ".join(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255} : drop" for number in range(elements))

@@ -1,5 +1,6 @@
 """nftables through libnftables, in the real kernel."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from ip2service.ruleset import (
     wanted_elements,
 )
 from tests.support.capabilities import drop_net_admin
-from tests.support.other_program import big_table, write_rules
+from tests.support.other_program import big_table, read_rules, write_rules
 from tests.support.router_contents import CLUSTER_IPS, LAYOUTS, endpoints
 
 pytestmark = pytest.mark.netns
@@ -196,21 +197,23 @@ async def test_packets_are_counted_by_chain(namespace: Namespace, tables: NfTabl
     assert (before.packets, after.packets) == ({"sent": 0}, {"sent": 3})
 
 
-async def test_a_big_neighbour_costs_milliseconds(namespace: Namespace, tables: NfTables) -> None:
+async def test_a_big_neighbour_is_not_read(namespace: Namespace, tables: NfTables) -> None:
     """Beside 4,000 chains and 100,000 elements of another table, ours are read and written without fetching those.
 
-    Listing that table takes about a second. The bound is generous: a shared machine may be slow by ten times.
+    Listing that table takes 0.3 s here, and one of our calls 0.01: both as slow as the machine is at the moment.
     """
     write_rules(namespace, big_table(elements=100_000, chains=4000))
     layout = Layout(mode=Mode.ENDPOINTS)
     few, many = (wanted_elements(layout, full(layout, servers=servers)) for servers in (1, 7))
     await install(tables, layout, full(layout, servers=1))
     started = time.monotonic()
+    await asyncio.to_thread(read_rules, namespace, "ip kube-proxy")
+    reading, started = time.monotonic() - started, time.monotonic()
     for _ in range(5):
         await tables.apply(element_changes(few, many))
         await tables.apply(element_changes(many, few))
         assert await elements(tables) == few
-    assert (time.monotonic() - started) / 20 < 0.1
+    assert (time.monotonic() - started) / 20 < reading / 4
 
 
 async def test_contexts_in_two_namespaces_are_apart(tables: NfTables) -> None:
