@@ -3,32 +3,20 @@
 Everything is real but kubelets, systemd and AWS. Nodes for servers are not even labelled: that is the reader's part.
 """
 
-import asyncio
 import fnmatch
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from iam4kube.sandbox.demo.instance_metadata import InstanceMetadata
-from iam4kube.sandbox.network import Relay
 from iam4kube.sandbox.sts.server import Sts
 from tests.support.controlplane import ControlPlane
 from tests.support.documented_commands import aws_commands
-from tests.support.node_agent import NodeAgent
-from tests.support.node_agent_api import Api
+from tests.support.node_agent_cluster import AgentCluster
 from tests.support.node_agent_images import Image, Images
-from tests.support.node_agent_pod import Surroundings
-from tests.support.node_lab import LabHost, NodeLab
-from tests.support.node_lab_cluster import LabCluster
-from tests.support.real_proxy import ProxyMode, RealProxy
-from tests.support.upgrade_programs import instance_credentials
 
-WORKERS = ("worker-1", "worker-2")
 AWS_CLI = "public.ecr.aws/aws-cli/aws-cli:latest"
 _HERE = Path(__file__).parent
 
@@ -76,42 +64,15 @@ class Account:
         return json.loads((self._folder / argument.removeprefix("file://")).read_text())
 
 
-class DocumentedCluster:
-    """The cluster. Use it with `async with`, in the test itself: a node's failure ends the test."""
+class DocumentedCluster(AgentCluster):
+    """The cluster. Use it with `async with`, in the test itself."""
 
     def __init__(
         self, control_plane: ControlPlane, folder: Path, *, server_nodes: Sequence[str], images: tuple[str, str]
     ) -> None:
         """`images`: the server's and the router's, with registry and tag. There are no others of them."""
-        self.sts = Sts(known_only=True)
-        self.lab = NodeLab(pods=(), servers=())
-        self.api = Api(control_plane)
-        self.nodes: dict[str, NodeAgent] = {}
-        self.folder = folder
-        """Below it, by the nodes' names, what pods write."""
-        self.control_plane = control_plane
-        self._server_nodes = server_nodes
-        self._images = images
-        self._stack = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self._stack.enter_async_context(self.lab)
-            await self._stack.enter_async_context(self.sts)
-            await self._stack.enter_async_context(self.api)
-            self.lab.stand_in.close()
-            self.metadata = InstanceMetadata("iam4kube-server", instance_credentials(self.sts))
-            await self._stack.enter_async_context(self.metadata.run(self.lab.network.upstream))
-            await self._start_nodes()
-        except BaseException:
-            await self._stack.aclose()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._stack.__aexit__(kind, error, traceback)
+        super().__init__(control_plane, folder, sts=Sts(known_only=True), server_nodes=server_nodes)
+        self._references = images
 
     def on_node(self, name: str) -> tuple[str, ...]:
         """The beginning of a command line that runs the rest on a node: in its network, with an /etc of its own."""
@@ -131,49 +92,11 @@ class DocumentedCluster:
         }
         return {address: count for address, count in self.metadata.askers.items() if address not in servers}
 
-    async def _start_nodes(self) -> None:
-        first, *others = (*WORKERS, *self._server_nodes)
-        hosts = {first: self.lab.node} | {name: self.lab.add_node(name) for name in others}
-        tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
-        for name, host in hosts.items():
-            for port in self._ports():
-                await self._stack.enter_async_context(Relay(host.namespace, port=port))
-            self.nodes[name] = agent = self._agent(name, host)
-            running = tasks.create_task(agent.run(), name=f"agent of {name}")
-            self._stack.push_async_callback(_cancel, running)
-        for name in WORKERS:
-            await self._stack.enter_async_context(self._proxy(name, hosts[name]))
-
-    def _agent(self, name: str, host: LabHost) -> NodeAgent:
-        around = Surroundings(
-            lab=self.lab,
-            api=self.api,
-            host=host,
-            images=self._programs(),
-            ports=self._ports(),
-            folder=self.folder / name,
-        )
-        return NodeAgent(around, name=name)
-
-    def _programs(self) -> Images:
+    def _images(self) -> Images:
         aws = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
         aws["AWS_ENDPOINT_URL_STS"] = self.sts.url
-        server, router = self._images
+        server, router = self._references
         cli = (sys.executable, "-P", str(_HERE / "documented_commands_aws_cli.py"))
         return Images(
             {server: Image(environment=aws), router: Image(), AWS_CLI: Image(entrypoint=cli, environment=aws)}
         )
-
-    def _proxy(self, name: str, host: LabHost) -> RealProxy:
-        folder = self.folder / f"proxy-of-{name}"
-        folder.mkdir(parents=True)
-        cluster = LabCluster(self.control_plane)
-        return RealProxy(self.lab, cluster, node=name, mode=ProxyMode.NFTABLES, folder=folder, host=host)
-
-    def _ports(self) -> tuple[int, ...]:
-        return self.control_plane.port, self.sts.port
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

@@ -15,24 +15,19 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from iam4kube.sandbox.demo.instance_metadata import InstanceMetadata
-from iam4kube.sandbox.network import Relay
 from iam4kube.sandbox.sts.server import Sts
 from tests.support.commands import run_to_end
 from tests.support.controlplane import ControlPlane
 from tests.support.node_agent import NodeAgent
-from tests.support.node_agent_api import Api, Object
+from tests.support.node_agent_api import Object
+from tests.support.node_agent_cluster import WORKERS, AgentCluster
+from tests.support.node_agent_images import Images
 from tests.support.node_agent_pod import PodWorker, Surroundings
-from tests.support.node_lab import LabHost, NodeLab
-from tests.support.node_lab_cluster import LabCluster
-from tests.support.real_proxy import ProxyMode, RealProxy
 from tests.support.upgrade_client_pods import CLIENTS, SHOP, client_objects
-from tests.support.upgrade_programs import ROUTER, SERVER, images, instance_credentials
+from tests.support.upgrade_programs import ROUTER, SERVER, images
 from tests.support.upgrade_records import Request, requests_of
 
 SERVER_LABEL = "node-role.kubernetes.io/iam4kube"
@@ -41,41 +36,16 @@ _POLL = 0.1
 _SECONDS = 60.0
 
 
-class UpgradeCluster:
-    """The cluster. Use it with `async with`, in the test itself: a node's failure ends the test."""
+class UpgradeCluster(AgentCluster):
+    """The cluster. Use it with `async with`, in the test itself."""
 
     def __init__(self, control_plane: ControlPlane, folder: Path) -> None:
-        self.control_plane = control_plane
-        self.sts = Sts()
-        self.lab = NodeLab(pods=(), servers=())
-        self.api = Api(control_plane)
-        self.nodes: dict[str, NodeAgent] = {}
-        self._folder = folder
+        super().__init__(control_plane, folder, sts=Sts(), server_nodes=("server-1", "server-2"))
         self._kubeconfig = control_plane.kubeconfig(folder / "admin.kubeconfig")
-        self._stack = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self._stack.enter_async_context(self.lab)
-            await self._stack.enter_async_context(self.sts)
-            self.lab.stand_in.close()
-            self.metadata = InstanceMetadata("iam4kube-server", instance_credentials(self.sts))
-            await self._stack.enter_async_context(self.metadata.run(self.lab.network.upstream))
-            await self._stack.enter_async_context(self.api)
-            await self._start_nodes()
-        except BaseException:
-            await self._stack.aclose()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._stack.__aexit__(kind, error, traceback)
 
     async def install(self, changes: Object, *, manifests: str = "base") -> None:
         """Apply a folder of the manifests with a patch of the Deployment, and wait until all of it runs."""
-        overlay = self._folder / "overlay"
+        overlay = self.folder / "overlay"
         overlay.mkdir()
         base = os.path.relpath(_MANIFESTS / manifests, overlay.resolve())  # noqa: ASYNC240  # kustomize takes no other
         target = {"kind": "Deployment", "name": SERVER}
@@ -121,7 +91,7 @@ class UpgradeCluster:
         """Run kubectl as the administrator; returns what it wrote. `AssertionError` for another exit code."""
         ended = await run_to_end(
             *(str(self.control_plane.program("kubectl")), f"--kubeconfig={self._kubeconfig}", *arguments),
-            environment={"HOME": str(self._folder), "PATH": os.environ["PATH"]},
+            environment={"HOME": str(self.folder), "PATH": os.environ["PATH"]},
             errors_apart=False,
             seconds=2 * _SECONDS,  # kubectl's own timeout comes first, and says more
         )
@@ -158,7 +128,7 @@ class UpgradeCluster:
         listings = [
             await node.host.command("nft", "list", "table", "ip", "kube-proxy")
             for name, node in self.nodes.items()
-            if name.startswith("worker")
+            if name in WORKERS
         ]
         # A Service's chain chooses among its endpoints' chains, which outlive that by a second.
         choices = [line for listing in listings for line in listing.splitlines() if "numgen" in line]
@@ -174,47 +144,18 @@ class UpgradeCluster:
         arrivals = await self.lab.arrivals()
         return Counter({source: count for source, count in arrivals.items() if source not in servers})
 
-    async def _start_nodes(self) -> None:
-        hosts = {"worker-1": self.lab.node} | {
-            name: self.lab.add_node(name) for name in ("worker-2", "server-1", "server-2")
-        }
-        tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
-        for name, host in hosts.items():
-            for port in self._ports():
-                await self._stack.enter_async_context(Relay(host.namespace, port=port))
-            self.nodes[name] = agent = self._agent(name, host)
-            running = tasks.create_task(agent.run(), name=f"agent of {name}")
-            self._stack.push_async_callback(_cancel, running)
-        for name, host in hosts.items():
-            if name.startswith("worker"):
-                await self._stack.enter_async_context(self._proxy(name, host))
+    def _images(self) -> Images:
+        return images()
 
-    def _agent(self, name: str, host: LabHost) -> NodeAgent:
-        around = Surroundings(
-            lab=self.lab,
-            api=self.api,
-            host=host,
-            images=images(),
-            ports=self._ports(),
-            folder=self._folder / name,
-        )
+    def _agent(self, around: Surroundings, name: str) -> NodeAgent:
         zone = {
             "topology.kubernetes.io/region": "eu-central-1",
             "topology.kubernetes.io/zone": f"eu-central-1{name[-1]}",
         }
-        if not name.startswith("server"):
+        if name in WORKERS:
             return NodeAgent(around, name=name, labels={**zone, "role": "worker"})
         taint = {"key": SERVER_LABEL, "effect": "NoSchedule"}
         return NodeAgent(around, name=name, labels={**zone, SERVER_LABEL: ""}, taints=[taint])
-
-    def _proxy(self, name: str, host: LabHost) -> RealProxy:
-        folder = self._folder / f"proxy-of-{name}"
-        folder.mkdir()
-        cluster = LabCluster(self.control_plane)
-        return RealProxy(self.lab, cluster, node=name, mode=ProxyMode.NFTABLES, folder=folder, host=host)
-
-    def _ports(self) -> tuple[int, ...]:
-        return self.control_plane.port, self.sts.port
 
     def _unready(self) -> str:
         """The ends of the logs of pods that are not ready, for whoever wants to know why."""
@@ -238,8 +179,3 @@ def _named(target: Object) -> Object:
 def _is_of(worker: PodWorker, namespace: str, component: str | None) -> bool:
     labels = worker.pod["metadata"]["labels"]
     return worker.namespace == namespace and component in (None, labels.get("app.kubernetes.io/component"))
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

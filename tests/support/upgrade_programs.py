@@ -1,10 +1,8 @@
-"""What runs in a rolling upgrade: images as programs of this machine, and what servers find of AWS."""
+"""What runs in a rolling upgrade: images as programs of this machine."""
 
 import os
 import sys
-from datetime import timedelta
 
-from iam4kube.runtime.clock import utc_now
 from iam4kube.sandbox.sts.server import Sts
 from tests.support.node_agent_api import Object
 from tests.support.node_agent_images import Image, Images
@@ -14,8 +12,6 @@ SERVER, ROUTER = "iam4kube", "ip2service"
 NEVER_READY = "never-ready"
 """A tag of the server's image."""
 _NOWHERE = "http://127.0.0.1:9"
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
-_INSTANCE_CREDENTIALS_LAST = timedelta(hours=6)  # as EC2's do
 
 
 def images() -> Images:
@@ -36,17 +32,3 @@ def server_settings(sts: Sts) -> Object:
     """What a test changes in the Deployment: where STS is."""
     environment = [{"name": "IAM4KUBE_STS_ENDPOINT_URL", "value": sts.url}]
     return {"spec": {"template": {"spec": {"containers": [{"name": SERVER, "env": environment}]}}}}
-
-
-def instance_credentials(sts: Sts) -> dict[str, str]:
-    """What the real metadata service says on servers' nodes: credentials that STS knows as the server's."""
-    credentials, now = sts.credentials(), utc_now()
-    return {
-        "Code": "Success",
-        "LastUpdated": f"{now:{_TIME}}",
-        "Type": "AWS-HMAC",
-        "AccessKeyId": credentials["aws_access_key_id"],
-        "SecretAccessKey": credentials["aws_secret_access_key"],
-        "Token": credentials["aws_session_token"],
-        "Expiration": f"{now + _INSTANCE_CREDENTIALS_LAST:{_TIME}}",
-    }
