@@ -7,7 +7,8 @@ import pytest
 from iam4kube.sandbox.sts import SERVER_ROLE
 from tests.support.boto3_client import caller_identity
 from tests.support.metadata import ROLES
-from tests.support.real_cluster import RealCluster, eventually, until_listed
+from tests.support.real_cluster import RealCluster, until_listed
+from tests.support.waiting import eventually
 from tests.support.world import role_arn
 
 pytestmark = pytest.mark.cluster

@@ -9,7 +9,8 @@ import pytest
 from iam4kube.sandbox.pods import LoopbackPod
 from tests.support.boto3_client import asking
 from tests.support.metadata import ROLES
-from tests.support.real_cluster import RealCluster, eventually, until_listed
+from tests.support.real_cluster import RealCluster, until_listed
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.cluster
 

@@ -24,8 +24,9 @@ from ip2service.node import NodeEvents, NodeReader
 from ip2service.problems import ServiceReference
 from ip2service.selection import Place
 from ip2service.startup_taint import StartupTaint
-from tests.support.real_cluster import RealCluster, eventually
+from tests.support.real_cluster import RealCluster
 from tests.support.router_backends import watched_backends
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.cluster
 

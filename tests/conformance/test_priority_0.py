@@ -23,8 +23,8 @@ from tests.support.metadata import (
     MetadataServer,
     Reply,
     metadata_server,
-    wait_until,
 )
+from tests.support.waiting import wait_until
 
 REQUIRED = TokenPolicy.REQUIRED
 CREDENTIALS = ROLES + "orders"

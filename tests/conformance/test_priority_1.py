@@ -20,8 +20,8 @@ from tests.support.metadata import (
     UNLABELLED_POD,
     MetadataServer,
     metadata_server,
-    wait_until,
 )
+from tests.support.waiting import wait_until
 
 REGION = "/latest/meta-data/placement/region"
 ZONE = "/latest/meta-data/placement/availability-zone"

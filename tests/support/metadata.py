@@ -6,7 +6,7 @@ Every address of 127.0.0.0/8 can be bound without rights, so a client's source a
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -285,13 +285,6 @@ async def metadata_server(
         await server.listener.stop(2.0)
     assert (len(server.waiting), len(server.guard.quota), len(server.cluster.waits)) == (0, 0, 0)
     assert server.credentials.demanded == []
-
-
-async def wait_until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until something holds. Raises `TimeoutError` when it never does."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  # the kernel's state and the server's own tell nobody
-            await asyncio.sleep(0.001)
 
 
 def ended(server: MetadataServer, reason: str) -> float:

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +25,11 @@ from iam4kube.sandbox.kubernetes import objects
 from iam4kube.sandbox.sts.server import Sts
 from tests.support.controlplane import ADMIN_TOKEN, ControlPlane
 from tests.support.metadata import ROLES
+from tests.support.waiting import eventually
 from tests.support.world import ReplicaProcess, replica_environment, replica_flags, role_arn, running_replica
 
 SERVER = "iam4kube"
 _REQUESTS_AT_ONCE = 16
-_POLL = 0.05
 _numbers = itertools.count(1)
 
 
@@ -53,13 +53,6 @@ class Event:
     reason: str
     message: str
     times: int
-
-
-async def eventually(condition: Callable[[], Awaitable[object]], *, seconds: float = 15.0) -> None:
-    """Wait until something is true of another process. Raises `TimeoutError`."""
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110  # another process makes it true
-            await asyncio.sleep(_POLL)
 
 
 async def until_listed(replica: ReplicaProcess, address: str, role: str, *, seconds: float = 20.0) -> None:

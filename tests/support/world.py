@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from iam4kube.sandbox.sts.server import Sts
 from tests.support.commands import Ended, run_to_end
 from tests.support.logging_process import LoggingProcess
 from tests.support.metadata import ROLES, TOKEN_HEADER, TOKEN_PATH, TTL_HEADER, Client, Reply
+from tests.support.waiting import eventually
 
 ACCOUNT = "111122223333"
 NODE = "127.0.2.1"
@@ -75,12 +76,6 @@ class World:
             for event in self.kubernetes.list("events", namespace=namespace)
             if event["involvedObject"]["name"] == pod
         ]
-
-    async def until(self, condition: Callable[[], bool], *, seconds: float = 15.0) -> None:
-        """Wait for something to become true of the cluster. Raises `TimeoutError`."""
-        async with asyncio.timeout(seconds):
-            while not condition():  # noqa: ASYNC110  # another process makes it true
-                await asyncio.sleep(0.01)
 
     def environment(self) -> dict[str, str]:
         """The environment of a replica's process in this world."""
@@ -196,9 +191,11 @@ class ReplicaProcess(LoggingProcess):
 
     async def until_metric(self, name: str, value: float) -> None:
         """Wait until a metric has a value. Raises `TimeoutError`."""
-        async with asyncio.timeout(15):
-            while await self.metric(name) != value:  # noqa: ASYNC110  # another process makes it true
-                await asyncio.sleep(0.02)
+
+        async def has_it() -> bool:
+            return await self.metric(name) == value
+
+        await eventually(has_it)
 
     async def ask(self, method: str, path: str, source: str, **headers: str) -> Reply:
         """Ask the metadata API from a pod's address."""

@@ -17,8 +17,9 @@ from tests.support.manifests import BASE, rendered
 from tests.support.metadata import ROLES
 from tests.support.node_lab import NodeLab
 from tests.support.node_lab_cluster import LabCluster
-from tests.support.real_cluster import RealCluster, eventually, until_listed
+from tests.support.real_cluster import RealCluster, until_listed
 from tests.support.router_process import RouterProcess
+from tests.support.waiting import eventually
 from tests.support.world import role_arn
 
 pytestmark = pytest.mark.cluster

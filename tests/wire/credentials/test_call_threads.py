@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from iam4kube.credentials.call_threads import CallThreads, ThreadsStuckError
+from tests.support.waiting import wait_until
 
 
 async def test_result_and_exception_come_through() -> None:
@@ -50,7 +51,7 @@ async def test_hung_calls_are_given_up_and_their_threads_replaced() -> None:
     with pytest.raises(ThreadsStuckError):
         await threads.run(release.wait, timeout=0.01)
     release.set()
-    await _until_none_is_stuck(threads)
+    await wait_until(lambda: threads.stuck == 0)
     assert await threads.run(lambda: "served", timeout=5) == "served"
     threads.close()
 
@@ -64,11 +65,5 @@ async def test_cancelled_call_holds_its_thread_only_as_long_as_it_runs() -> None
     await asyncio.gather(task, return_exceptions=True)
     assert threads.stuck == 1
     release.set()
-    await _until_none_is_stuck(threads)
+    await wait_until(lambda: threads.stuck == 0)
     threads.close()
-
-
-async def _until_none_is_stuck(threads: CallThreads) -> None:
-    async with asyncio.timeout(5):
-        while threads.stuck:  # noqa: ASYNC110  # what ends is a thread
-            await asyncio.sleep(0.005)

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from iam4kube.credentials.region import find_region
 from iam4kube.runtime.mistakes import SettingsError
+from tests.support.waiting import wait_until
 
 WAITING = "Waiting for the instance metadata service to tell the region"
 
@@ -53,8 +54,7 @@ async def test_an_instance_that_answers_late_is_waited_for(
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://127.0.0.1:{unused_tcp_port}")
     finding = asyncio.create_task(find_region(None))
     async with asyncio.timeout(15):
-        while WAITING not in caplog.messages:  # noqa: ASYNC110  # another thread is refused
-            await asyncio.sleep(0.01)
+        await wait_until(lambda: WAITING in caplog.messages)
         async with instance_in("eu-west-3b", unused_tcp_port):
             assert await finding == "eu-west-3"
     assert caplog.messages.count(WAITING) == 1

@@ -21,8 +21,8 @@ from tests.support.metadata import (
     ended,
     metadata_server,
     still_serves,
-    wait_until,
 )
+from tests.support.waiting import wait_until
 
 REQUEST = f"GET {ROLES} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
 HASTY = ConnectionLimits(request_seconds=0.1)

@@ -7,6 +7,7 @@ import pytest
 
 from iam4kube.sandbox.sts import SERVER_ROLE
 from tests.support.metadata import ROLES, TOKEN_PATH, TTL_HEADER
+from tests.support.waiting import wait_until
 from tests.support.world import NODE, World, role_arn
 
 POD = "127.0.1.1"
@@ -78,7 +79,7 @@ async def test_events_tell_each_pods_owner_what_it_got(world: World) -> None:
         await replica.credentials(POD)
         for source in ("127.0.1.3", "127.0.1.4", "127.0.1.5"):
             assert (await replica.ask("GET", ROLES, source)).status == 404
-        await world.until(lambda: len(world.kubernetes.list("events")) >= 5)
+        await wait_until(lambda: len(world.kubernetes.list("events")) >= 5)
     told = {name: world.events(name) for name in ("orders", "refused", "plain", "misspelt")}
     assert {reason for _, reason, _ in told["orders"]} == {"CredentialsFound", "RoleFound"}
     assert [(kind, reason) for kind, reason, _ in told["refused"]] == [("Warning", "NoCredentials")]
@@ -97,7 +98,7 @@ async def test_no_pod_gets_a_role_of_the_server(world: World, arn: str) -> None:
     async with world.replica(*flags) as replica:
         await replica.until(lambda: "The server's own role is known" in replica.messages)
         assert (await replica.ask("GET", ROLES, POD)).status == 404
-        await world.until(lambda: bool(world.events("greedy")))
+        await wait_until(lambda: bool(world.events("greedy")))
     [(_, reason, message)] = world.events("greedy")
     assert reason == "InvalidRole"
     assert "credential server's own role" in message
