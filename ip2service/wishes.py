@@ -51,7 +51,7 @@ class Wishes:
         exempt_servers: bool,
         seen: Callable[[BackendsView], None],
     ) -> None:
-        """`age`: seconds since the last news of the EndpointSlices. `seen` hears of every view that a wish is made from."""
+        """`age`: seconds since the last news of the EndpointSlices. `seen` hears of every view that led to a wish."""
         self._layout = layout
         self._reconciler = reconciler
         self._view = view
