@@ -119,13 +119,17 @@ class Chain:
             return Refused(Reason.NODE_ADDRESS)
         candidates = self._candidates(address)
         if not candidates:
-            return Pending(Reason.UNKNOWN_ADDRESS, self._keys_of(address))
+            return Pending(self._why_nobody(address), self._keys_of(address))
         for pod in candidates:
             if pod.host_network:
                 return Refused(Reason.NODE_ADDRESS, pod)
         if self._has_newer_claim(candidates[-1], address):
             return Pending(Reason.UNKNOWN_ADDRESS, self._keys_of(address))
         return candidates[0] if len(candidates) == 1 else self._settle(candidates, address)
+
+    def _why_nobody(self, address: Address) -> Reason:
+        is_void = any(self._pods.is_void(pod) for pod in self._pods.claims(address))
+        return Reason.NODE_REBOOTED if is_void else Reason.UNKNOWN_ADDRESS
 
     def _keys_of(self, address: Address) -> tuple[Hashable, ...]:
         """What could make the address somebody's: a claim on it, or that the node of one it has comes back."""

@@ -36,6 +36,8 @@ class Reason(StrEnum):
     # Waited for; also why a deadline was reached.
     NOT_SYNCED = "not_synced"
     UNKNOWN_ADDRESS = "unknown_address"
+    NODE_REBOOTED = "node_rebooted"
+    """A pod claims the address, but as far as is known its status is from before its node's reboot."""
     UNKNOWN_NODE = "unknown_node"
     UNKNOWN_SERVICE_ACCOUNT = "unknown_service_account"
     NO_CREDENTIALS_YET = "no_credentials_yet"

@@ -118,6 +118,15 @@ async def test_after_a_reboot_a_pod_s_address_is_void_until_its_status_is_writte
     assert who(cluster) == "orders-1"
 
 
+async def test_a_status_that_came_before_its_nodes_reboot_is_refused_and_says_why(cluster: Cluster) -> None:
+    """After a time without the API server pods may be heard of first: an old status cannot be told from a new one."""
+    cluster.deliver(pod("orders-1", ASKER, status_mark=2))
+    cluster.deliver(node("node-1", "192.168.0.1", boot_id="boot-2"))
+    assert who(cluster) == Pending(Reason.NODE_REBOOTED, (("address", ASKER), ("node", "node-1")))
+    cluster.deliver(pod("orders-1", ASKER, status_mark=3))
+    assert who(cluster) == "orders-1"
+
+
 async def test_a_pod_made_after_a_reboot_is_served_and_void_after_the_next(cluster: Cluster) -> None:
     """Each status counts under the boot in which it was written."""
     cluster.deliver(node("node-1", "192.168.0.1", boot_id="boot-2"))
