@@ -23,8 +23,8 @@ _HINTS = {
     Reason.STALE: "the API server has been out of reach for longer than --max-stale",
     Reason.AMBIGUOUS: "two pods claim this address, and the API server did not settle it",
     Reason.UNKNOWN_ADDRESS: "no pod with this address became known in time",
-    Reason.NODE_REBOOTED: "the status of the pod with this address was last written before its node's reboot, as far as "
-    "this replica was told; if that lasts, a restart of one of the pod's containers makes the kubelet write it",
+    Reason.NODE_REBOOTED: "the status of the pod with this address was last written before its node's reboot, as far "
+    "as this replica was told; if that lasts, a restart of one of the pod's containers makes the kubelet write it",
     Reason.NO_CREDENTIALS_YET: "STS did not answer in time",
 }
 
