@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
@@ -25,7 +25,10 @@ from iam4kube.runtime.clock import Now
 
 if TYPE_CHECKING:
     from types_boto3_sts.client import STSClient
-    from types_boto3_sts.type_defs import AssumeRoleResponseTypeDef
+    from types_boto3_sts.type_defs import AssumeRoleResponseTypeDef, GetCallerIdentityResponseTypeDef
+
+Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 CHAINED_SESSION_LIMIT = 3600.0
 """Seconds: AssumeRole refuses more to a caller that is itself a session of an assumed role."""
@@ -114,12 +117,7 @@ class AssumeRoleSource:
     async def caller(self) -> Caller:
         """Ask who the server itself is (the role in between not taken). Raises `FetchError`."""
         await self._admit()
-        answer = await self._call(_opened(self._own_client).get_caller_identity)
-        match = _CALLER.fullmatch(answer.get("Arn", ""))
-        if match is None:
-            text = f"GetCallerIdentity answered with no caller's ARN: {answer.get('Arn')!r}"
-            raise FetchError(kind=FailureKind.TRANSIENT, code="OddAnswer", message=text)
-        return Caller(match["partition"], match["account"], match["role"])
+        return await self._call(_opened(self._own_client).get_caller_identity, _caller)
 
     def _make_clients(self, region: str) -> None:
         make = functools.partial(
@@ -147,13 +145,15 @@ class AssumeRoleSource:
             raise FetchError(kind=kind, code=error.code, message=text) from error
 
     async def _assume(self, client: "STSClient", **request: Any) -> Credentials:
-        return self._credentials(await self._call(lambda: client.assume_role(**request)))
+        return await self._call(lambda: client.assume_role(**request), self._credentials)
 
-    async def _call(self, call: Callable[[], Any]) -> Any:
+    async def _call(self, call: Callable[[], Answer], read: Callable[[Answer], Result]) -> Result:
+        """Call in a thread, and read the answer. Raises `FetchError` without cause and context: see `classify`."""
         try:
-            return await self._threads.run(call, timeout=self._call_timeout)
-        except Exception as error:
-            raise classify(error) from error
+            return read(await self._threads.run(functools.partial(_classified, call), timeout=self._call_timeout))
+        except Exception as error:  # noqa: BLE001  # raised below, without its text
+            failure = classify(error)
+        raise failure
 
     def _credentials(self, response: "AssumeRoleResponseTypeDef") -> Credentials:
         session = response["Credentials"]
@@ -164,6 +164,23 @@ class AssumeRoleSource:
             expiration=session["Expiration"].astimezone(UTC),
             issued=_date(response["ResponseMetadata"]["HTTPHeaders"]) or self._now(),
         )
+
+
+def _classified(call: Callable[[], Result]) -> Result:
+    """Call, in the thread: what it raises otherwise would be in the hands of futures, which log tracebacks."""
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001  # raised below, without its text
+        failure = classify(error)
+    raise failure
+
+
+def _caller(answer: "GetCallerIdentityResponseTypeDef") -> Caller:
+    match = _CALLER.fullmatch(answer.get("Arn", ""))
+    if match is None:
+        text = f"GetCallerIdentity answered with no caller's ARN: {answer.get('Arn')!r}"
+        raise FetchError(kind=FailureKind.TRANSIENT, code="OddAnswer", message=text)
+    return Caller(match["partition"], match["account"], match["role"])
 
 
 def _opened(client: "STSClient | None") -> "STSClient":

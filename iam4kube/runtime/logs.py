@@ -3,7 +3,8 @@
     logger.info("Watch restarted", extra={"resource": "pods", "seconds": 0.8})
 
 Libraries log for themselves at debug: botocore whole responses of STS, session keys included, and kubernetes
-its tokens. Theirs starts at warning, whatever the level of ours.
+its tokens. Theirs starts at warning, whatever the level of ours. Tracebacks of botocore's are left out at any level:
+it warns of a refresh of the server's own credentials with the error, and that one's text may be the answer.
 """
 
 import json
@@ -34,6 +35,8 @@ _LIBRARIES = (
     "uvicorn.error",
     "werkzeug",
 )
+# boto3's parts: who has, or passes on, an answer of AWS in an exception's text.
+_QUOTING = frozenset(("boto3", "botocore", "urllib3"))
 # `color_message` is uvicorn's message once more, with terminal colours; `taskName` is asyncio's.
 _NO_FIELDS = frozenset((*RESERVED_ATTRS, "taskName", "color_message"))
 
@@ -64,7 +67,7 @@ def configure_logging(log_format: str = "auto", log_level: str = "info", stream:
 
 class _FieldLogger(logging.Logger):
     """A logger that takes every field. The plain one raises for a field called "name" or "message": a log line
-    must never be what fails.
+    must never be what fails. Of what quotes answers it names an error's type only.
     """
 
     def makeRecord(  # noqa: N802  # logging's own signature
@@ -80,9 +83,11 @@ class _FieldLogger(logging.Logger):
         extra: Mapping[str, object] | None = None,
         sinfo: str | None = None,
     ) -> logging.LogRecord:
-        safe = {
+        safe: dict[str, object] = {
             f"{key}_" if key in _NO_FIELDS or key == "asctime" else key: value for key, value in (extra or {}).items()
         }
+        if exc_info and exc_info[0] and name.partition(".")[0] in _QUOTING:
+            safe["error_type"], exc_info = exc_info[0].__name__, None
         return super().makeRecord(name, level, fn, lno, msg, args, exc_info, func, safe, sinfo)
 
 

@@ -3,16 +3,20 @@
 import pytest
 from botocore.exceptions import (
     ClientError,
+    ConnectionClosedError,
     ConnectTimeoutError,
     CredentialRetrievalError,
     EndpointConnectionError,
+    HTTPClientError,
     NoCredentialsError,
     NoRegionError,
     ParamValidationError,
     PartialCredentialsError,
+    ProxyConnectionError,
     ReadTimeoutError,
     SSLError,
 )
+from botocore.parsers import ResponseParserError
 
 from iam4kube.credentials.classification import classify
 from iam4kube.credentials.values import FailureKind, FetchError
@@ -88,6 +92,50 @@ def test_no_answer_says_nothing_of_the_role(error: Exception) -> None:
     assert failure.kind is TRANSIENT
     assert failure.code in {type(error).__name__, "Timeout", "InternalError"}
     assert failure.message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ResponseParserError("Unable to parse response, invalid XML received. Further retries may succeed:\nhunter2"),
+        ResponseParserError("hunter2"),
+        CredentialRetrievalError(provider="custom-process", error_msg="hunter2"),
+        HTTPClientError(error=ValueError("hunter2")),
+        ProxyConnectionError(proxy_url="http://bob:hunter2@proxy:3128"),
+        EndpointConnectionError(endpoint_url="https://bob:hunter2@sts.example"),
+        ConnectionClosedError(endpoint_url="https://bob:hunt#@hunter2@sts.example"),
+        SSLError(endpoint_url="https://bob:hunter2@sts.example", error=OSError("certificate")),
+        ValueError("Invalid header value b'hunter2'"),
+        KeyError("hunter2"),
+        TimeoutError("hunter2"),
+        type("NewError", (ReadTimeoutError,), {"fmt": "{error}"})(error="hunter2", endpoint_url=URL),
+        _answer(403, "SignatureDoesNotMatch", "The Canonical String should have been 'x-amz-security-token:hunter2'"),
+        _answer(403, "IncompleteSignature", "missing equal-sign in Authorization header: 'Credential=hunter2'"),
+    ],
+)
+def test_text_is_passed_on_only_if_it_is_known_what_it_quotes(error: Exception) -> None:
+    """An answer, a credential process's output and a password in a URL are in no log and no event."""
+    failure = classify(error)
+    assert "hunt" not in f"{failure!r} {failure} {failure.message}"
+    assert failure.message
+    assert failure.kind is TRANSIENT
+
+
+def test_error_without_text_is_named_with_its_causes() -> None:
+    """The types say whether it was the parser, the proxy or a process."""
+    error = ResponseParserError("hunter2")
+    error.__cause__ = SyntaxError("hunter2")
+    failure = classify(error)
+    assert (failure.code, failure.message) == (
+        "ResponseParserError",
+        "ResponseParserError, caused by SyntaxError",
+    )
+
+
+@pytest.mark.parametrize("error", [EndpointConnectionError(endpoint_url=URL), ReadTimeoutError(endpoint_url=URL)])
+def test_endpoint_is_told(error: Exception) -> None:
+    """Which one cannot be reached is what an operator needs."""
+    assert URL in classify(error).message
 
 
 def test_call_that_botocore_refuses_to_send_is_permanent() -> None:

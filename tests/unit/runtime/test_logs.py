@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from iam4kube.runtime.logs import configure_logging
+from tests.support.kept_logging import kept_logging
 
 logger = logging.getLogger("iam4kube.tests.logs")
 
@@ -35,13 +36,8 @@ class Guarded(msgspec.Struct):
 @pytest.fixture(autouse=True)
 def restored_logging() -> Iterator[None]:
     """Leaves the process's logging as it was."""
-    root = logging.getLogger()
-    handlers, level, logger_class = root.handlers[:], root.level, logging.getLoggerClass()
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.setLoggerClass(logger_class)
-    logging.captureWarnings(capture=False)
+    with kept_logging():
+        yield
 
 
 def logged(log_format: str = "json", level: str = "info", stream: io.StringIO | None = None) -> io.StringIO:
@@ -156,6 +152,20 @@ def test_the_level_is_ours_and_libraries_start_at_warning() -> None:
         logging.getLogger(library).warning("Trouble")
     messages = [json.loads(line)["message"] for line in stream.getvalue().splitlines()]
     assert messages == ["Ours"] + ["Trouble"] * 5
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+@pytest.mark.parametrize("library", ["botocore.credentials", "boto3", "urllib3.connection"])
+def test_tracebacks_of_what_quotes_answers_are_left_out(log_format: str, library: str) -> None:
+    """A refresh that failed is warned of with its error, whose text may be all that STS answered."""
+    stream = logged(log_format, level="debug")
+    try:
+        int("invalid XML received: hunter2")
+    except ValueError:
+        logging.getLogger(library).warning("Refreshing failed", exc_info=True)
+    assert "hunter2" not in stream.getvalue()
+    assert "Refreshing failed" in stream.getvalue()
+    assert "ValueError" in stream.getvalue()
 
 
 def test_the_level_error_holds_for_libraries_too() -> None:
