@@ -178,6 +178,10 @@ class KubeClient:
                 yield response
         except aiohttp.SocketTimeoutError as error:
             raise KubeSilent(f"{self._current.host}: {error}") from error
+        except (aiohttp.InvalidURL, aiohttp.ClientResponseError) as error:
+            # Their text has a URL in it, and that may be the proxy's with its password; in a traceback, too.
+            told = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else "no URL"
+            raise KubeUnreachable(f"{self._current.host}: {type(error).__name__}: {told}") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise KubeUnreachable(f"{self._current.host}: {str(error) or type(error).__name__}") from error
 

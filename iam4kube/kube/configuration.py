@@ -20,6 +20,8 @@ from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 from kubernetes.aio.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
 from iam4kube.kube.errors import KubeConfigError
+from iam4kube.kube.proxy import check_proxy, parses
+from iam4kube.runtime.userinfo import without_userinfo
 
 SERVICE_ACCOUNT_DIRECTORY: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _PLUGIN_TIMEOUT = 30.0  # seconds for a kubeconfig's credential plugin, which may ask a cloud's API
@@ -141,12 +143,8 @@ def fingerprint(configuration: Configuration) -> bytes:
 
 
 def _finished(configuration: Configuration) -> Configuration:
-    for what, url in (
-        ("the server in the Kubernetes configuration", configuration.host),
-        ("the proxy of HTTPS_PROXY or HTTP_PROXY", configuration.proxy),
-    ):
-        if url and not url.startswith(("http://", "https://")):
-            raise KubeConfigError(f"{what} is {url!r}; expected a URL such as https://10.0.0.1:6443")
+    _check_server(configuration.host)
+    check_proxy(configuration.host, configuration.proxy)
     token = configuration.api_key.get("BearerToken")
     if token is not None:
         if not token.split()[1:]:
@@ -155,6 +153,19 @@ def _finished(configuration: Configuration) -> Configuration:
     # Go's TLS, which every other Kubernetes client uses, has no such mode; it refuses the CAs of many clusters.
     configuration.disable_strict_ssl_verification = True
     return configuration
+
+
+def _check_server(url: str) -> None:
+    shown = without_userinfo(url)
+    if not url.startswith(("http://", "https://")) or not parses(url):
+        raise KubeConfigError(
+            f"the server in the Kubernetes configuration is {shown!r}; expected a URL such as https://10.0.0.1:6443"
+        )
+    if shown != url:  # it would be in the text of every error
+        raise KubeConfigError(
+            f"the server in the Kubernetes configuration, {shown!r}, has a name or password in its URL; "
+            "give the kubeconfig's user a token or a client certificate instead"
+        )
 
 
 def _lacks_plugin_credentials(merged: KubeConfigMerger, loader: KubeConfigLoader, configuration: Configuration) -> bool:
