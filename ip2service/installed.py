@@ -7,6 +7,7 @@ Tables are never written anew while their structure is right. What an earlier pr
 elements: until the API server has been heard, that is the best that is known.
 """
 
+import contextlib
 import logging
 from collections.abc import Collection, Iterator, Mapping
 
@@ -72,7 +73,8 @@ class InstalledRules:
     async def prepare(self) -> None:
         """Put the guards in place, and adopt or make the routing table.
 
-        Raises `ForeignTable` with nothing changed, and `KernelError`.
+        Raises `ForeignTable` and `KernelError`, both with nothing changed. What the kernel refuses once the tables are
+        there is left to `verify`, which tells it and tries again: pods would be refused for as long as the start fails.
         """
         await self._second_guard.look()
         found = await self._read_tables()
@@ -86,8 +88,9 @@ class InstalledRules:
             _log.warning("What an earlier router left does not fit; beginning anew", extra={"error": str(error)})
             self._elements = {}
             await self._restore_tables(Snapshot(tables={}, policy=found.policy))
-        await self._second_guard.bring_to(self._exempt())
-        await self._learn_listing()
+        await self._change_policy()
+        with contextlib.suppress(KernelError):
+            await self._learn_listing()
 
     async def apply(self, contents: Contents) -> KernelError | None:
         """Bring maps, sets and policy rules to these contents. Returns why the policy rules are not there.

@@ -75,7 +75,8 @@ async def open_router(
         with kernel_mistakes():
             await stack.enter_async_context(kernel.notices(router.reconciler.notice))
             await router.reconciler.prepare()
-        logger.info("Guards are in place")
+        if not router.reconciler.status.problem:
+            logger.info("Guards are in place")
         with _guards_stay():
             await stack.enter_async_context(opened(client))
         yield router

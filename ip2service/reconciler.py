@@ -35,7 +35,7 @@ class Rules(Protocol):
     """What is in the kernel: `InstalledRules`."""
 
     async def prepare(self) -> None:
-        """Put guards in place and adopt what is there. Raises `ForeignTable`, `KernelError`."""
+        """Put guards in place and adopt what is there. Raises `ForeignTable`, `KernelError`, with nothing changed."""
         ...
 
     async def apply(self, contents: Contents, /) -> KernelError | None:
@@ -143,10 +143,12 @@ class Reconciler:
     async def prepare(self) -> None:
         """Put guards in place and adopt what is there.
 
-        Raises `ForeignTable` with nothing changed, and `KernelError`.
+        Raises `ForeignTable` and `KernelError`, both with nothing changed. What is refused after that is no reason not
+        to start: `run` tries it again, as it does with what is refused later.
         """
         await self._rules.prepare()
-        await self._verify()
+        if (error := await _error_of(self._verify)) is not None:
+            self._fail(error)
 
     async def run(self) -> Never:
         """Apply, verify and renew, each in its time; whatever fails is tried again."""

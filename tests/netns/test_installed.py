@@ -1,12 +1,13 @@
 """The rules in a real kernel: what is applied, adopted, carried over and left alone."""
 
 import asyncio
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 
 from iam4kube.kube.objects import Address
-from ip2service.kernel_protocols import ForeignTable
+from ip2service.kernel_protocols import ForeignTable, KernelError, Tables, TableState
 from ip2service.layout import STAND_IN, Contents, Family, Layout, Mode, Route
 from ip2service.policy_rules import wanted_rules
 from ip2service.ruleset import (
@@ -184,6 +185,45 @@ async def test_a_table_of_somebody_else_under_our_name_is_refused_and_nothing_is
             await node.router().prepare()
         assert node.listing() == before
         assert not node.policy.rules
+
+
+async def test_a_policy_rule_that_is_refused_at_the_start_is_left_to_the_verification() -> None:
+    """The tables are there, and a router that ends now would be of no use to anybody."""
+    async with fresh_node() as node:
+        node.policy.stuck = True
+        router = await node.started()
+        assert set((await node.snapshot()).tables) == {GUARD_TABLE, ROUTING_TABLE}
+        assert str((await router.verify()).refused) == "File exists"
+        node.policy.stuck = False
+        assert (await router.verify()).refused is None
+        assert node.policy.rules == wanted_rules(SERVICE, Contents(), priority=PRIORITY)
+
+
+@dataclass
+class UnreadOnceWritten:
+    """The kernel's tables, which cannot be read any more once there is something in them."""
+
+    tables: Tables
+
+    async def apply(self, text: str) -> None:
+        await self.tables.apply(text)
+
+    async def read(self, table: str) -> TableState | None:
+        if await self.tables.read(table) is not None:
+            raise KernelError("no answer from the kernel")
+        return None
+
+
+async def test_no_start_fails_with_tables_written() -> None:
+    """Whoever hears that it failed thinks that nothing was done."""
+    async with fresh_node() as node:
+        tables, node.tables = node.tables, UnreadOnceWritten(node.tables)
+        router = await node.started()
+        with pytest.raises(KernelError, match="no answer"):
+            await router.verify()
+        assert node.policy.rules == wanted_rules(SERVICE, Contents(), priority=PRIORITY)
+        node.tables = tables
+        assert (await (await node.started()).verify()).drifts == ()
 
 
 async def test_connections_are_forgotten_in_endpoints_mode_only() -> None:

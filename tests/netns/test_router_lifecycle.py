@@ -99,6 +99,24 @@ async def test_routing_goes_on_without_the_api_server(routed: RouterLab) -> None
         assert not router.logged("Not ready", level="WARNING")
 
 
+async def test_a_router_starts_beside_a_rule_in_the_place_of_one_of_its_own(routed: RouterLab) -> None:
+    """It serves, is not ready and says why; once the rule is gone it is ready."""
+    foreign = ("pref", "7", "from", "10.9.0.0/16", "to", METADATA_IPV4, "prohibit", "protocol", "kernel")
+    await routed.serve(routed.lab.server("one"))
+    await routed.lab.node.command("ip", "rule", "add", *foreign)
+    async with routed.router() as router:
+        await router.until_logged("Listening")
+        for address in METADATA_ADDRESSES:
+            await routed.until_answered(address, by="one")
+        status, text = await router.ask("/readyz")
+        assert status == 503
+        assert f"rules: policy rule 'pref 7 to {METADATA_IPV4} prohibit' cannot be added: File exists" in text
+        await routed.lab.node.command("ip", "rule", "delete", *foreign)
+        await router.until_ready()
+        assert f"7:\tfrom all to {METADATA_IPV4} prohibit" in await routed.lab.node.command("ip", "rule")
+    assert not await arrivals_of_pods(routed.lab)
+
+
 async def test_a_plugin_that_leads_packets_past_the_rules_makes_it_unready(routed_to_endpoints: RouterLab) -> None:
     """One line says which link, whose, and what to do; with --accept-bypass it is ready, and counts it still."""
     routed = routed_to_endpoints

@@ -31,6 +31,10 @@ class KernelInMemory:
 
     layout: Layout = field(default_factory=Layout)
     refusal: str = ""
+    unreadable_policy: str = ""
+    """Why policy rules cannot be read."""
+    stuck_policy: str = ""
+    """Why policy rules cannot be added."""
     tables: dict[str, Table] = field(default_factory=dict)
     rules: set[PolicyRule] = field(default_factory=set)
     links: frozenset[str] = frozenset({"lo"})
@@ -40,7 +44,10 @@ class KernelInMemory:
     async def apply(self, text: str, /) -> None:
         self._check()
         self.applied.append(text)
+        rules = self.rules
         self.install(Contents())
+        if self.stuck_policy:
+            self.rules = rules
 
     async def read(self, table: str, /) -> Table | None:
         self._check()
@@ -91,9 +98,13 @@ class _Policy:
     memory: KernelInMemory
 
     async def read(self) -> frozenset[PolicyRule]:
+        if self.memory.unreadable_policy:
+            raise KernelError(self.memory.unreadable_policy)
         return frozenset(rule for rule in self.memory.rules if rule.priority in priorities(PRIORITY))
 
     async def add(self, rule: PolicyRule, /) -> None:
+        if self.memory.stuck_policy:
+            raise KernelError(self.memory.stuck_policy)
         self.memory.rules.add(rule)
 
     async def delete(self, rule: PolicyRule, /) -> None:

@@ -85,6 +85,30 @@ async def test_a_kernel_that_refuses_is_a_mistake_in_one_line(kernel: KernelInMe
     assert raised.value.mistakes == ("the capability NET_ADMIN is missing: grant it",)
 
 
+async def test_a_kernel_without_policy_rules_is_a_mistake_that_changes_nothing(kernel: KernelInMemory) -> None:
+    """They are read before the first table is written."""
+    kernel.unreadable_policy = "policy rules cannot be read: this kernel lacks it"
+    with pytest.raises(SettingsError) as raised:
+        async with program.open_router(settings(), NOTHING):
+            pass
+    assert raised.value.mistakes == ("policy rules cannot be read: this kernel lacks it",)
+    assert (kernel.applied, kernel.rules) == ([], set())
+
+
+async def test_a_policy_rule_that_is_refused_does_not_keep_a_router_from_starting(
+    kernel: KernelInMemory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new node's pods would have no credentials, though servers are ready: it is not ready, and says why."""
+    caplog.set_level("INFO")
+    kernel.stuck_policy = "File exists"
+    async with KubernetesApi() as api:
+        flag = f"--kubeconfig={api.kubeconfig(tmp_path / 'kubeconfig')}"
+        async with program.open_router(settings(flag), NOTHING) as router:
+            assert "rules: File exists" in router.readiness.missing()
+    assert set(kernel.tables) == {GUARD_TABLE, ROUTING_TABLE}
+    assert "Guards are in place" not in caplog.messages
+
+
 async def test_an_earlier_routers_guard_is_left_alone(kernel: KernelInMemory, tmp_path: Path) -> None:
     """A restart touches no rule."""
     kernel.install(Contents(routes={Family.IPV4: Route(frontend=None)}))

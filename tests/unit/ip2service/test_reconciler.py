@@ -279,6 +279,25 @@ async def test_a_policy_rule_that_is_stuck_keeps_nothing_else_waiting() -> None:
         await until(lambda: not reconciler.status.problem)
 
 
+async def test_a_policy_rule_that_is_stuck_at_the_start_is_tried_again() -> None:
+    """Nothing else waits for it then, either."""
+    rules = NotedRules(policy_stuck=True)
+    async with running(rules) as (reconciler, heard):
+        assert reconciler.status.problem == "File exists"
+        reconciler.want(to("10.96.0.50"), known=frozenset())
+        await until(lambda: bool(heard.applied_after))
+        assert reconciler.status.problem == "File exists"
+        rules.policy_stuck = False
+        await until(lambda: not reconciler.status.problem)
+
+
+async def test_what_the_kernel_refuses_before_anything_is_written_ends_the_start() -> None:
+    """A missing capability, or no nf_tables: nothing here can mend it."""
+    with pytest.raises(KernelError, match="not permitted"):
+        async with running(NotedRules(broken=True)):
+            pass
+
+
 async def test_wishes_do_not_make_a_kernel_that_refuses_everything_busy() -> None:
     """Servers that flap are no reason to try ten thousand times."""
     rules = NotedRules()
