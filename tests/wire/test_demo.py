@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from iam4kube.cli import main
+from iam4kube.cli import command
 from iam4kube.sandbox.demo.cast import CART, ORDERS
 from iam4kube.sandbox.demo.plain import run_demo
 from iam4kube.sandbox.demo.scenes import SCENES, each_pod_gets_its_own_role
@@ -132,7 +132,7 @@ def test_what_the_router_needs_is_asked_for_in_one_line(
 
     monkeypatch.setattr("iam4kube.sandbox.demo.machine.isolate", touch)
     monkeypatch.setattr(lookup, lambda _name: None)
-    assert main(["demo", "--with-router"]) == 2
+    assert command(["demo", "--with-router"]) == 2
     output = capsys.readouterr()
     assert (output.out, output.err.count("\n")) == ("", 1)
     assert says in output.err

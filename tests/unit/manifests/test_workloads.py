@@ -3,7 +3,7 @@
 import pytest
 
 from iam4kube import __version__
-from ip2service.cli import main as ip2service
+from ip2service.cli import command as ip2service
 from tests.support.manifests import (
     BASE,
     EVERYTHING,
