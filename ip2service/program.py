@@ -5,13 +5,13 @@ usable configuration for it: only a mistake that the settings themselves show le
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from iam4kube import __version__
 from iam4kube.kube.connection import new_client, opened
 from iam4kube.runtime.clock import Now, utc_now
-from iam4kube.runtime.lifecycle import StopStep, run, run_stop_steps, stop_on_signals
+from iam4kube.runtime.lifecycle import StopStep, run_last, run_until, stop_on_signals
 from iam4kube.runtime.logs import configure_logging
 from iam4kube.runtime.metrics import new_registry
 from iam4kube.runtime.mistakes import SettingsError
@@ -42,7 +42,7 @@ def route(settings: RouterSettings, environ: Mapping[str, str]) -> int:
         logger.warning("Unknown environment variable", extra={"hint": line})
     code = 0
     try:
-        run(_route(settings, environ))
+        run_last(_route(settings, environ))
     except* TaskDied:  # logged where it died; the kubelet starts the process again
         code = _EXIT_FAILED
     return code
@@ -50,12 +50,16 @@ def route(settings: RouterSettings, environ: Mapping[str, str]) -> int:
 
 async def _route(settings: RouterSettings, environ: Mapping[str, str]) -> None:
     with stop_on_signals() as stop:
-        async with open_router(settings, environ) as router, Supervisor() as tasks:
-            await router.start(tasks)
-            await stop.wait()
-            await run_stop_steps([StopStep("admin", lambda: router.admin.stop(_STOP_BOUND / 2), _STOP_BOUND)])
+        await run_until(stop, _running_router(settings, environ))
     hint = "remove them from this node with `ip2service uninstall`"
     logger.info("Stopped; the rules stay in place", extra={"hint": hint})
+
+
+@asynccontextmanager
+async def _running_router(settings: RouterSettings, environ: Mapping[str, str]) -> AsyncIterator[Sequence[StopStep]]:
+    async with open_router(settings, environ) as router, Supervisor() as tasks:
+        await router.start(tasks)
+        yield [StopStep("admin", lambda: router.admin.stop(_STOP_BOUND / 2), _STOP_BOUND)]
 
 
 @asynccontextmanager

@@ -14,7 +14,8 @@ _EPILOGUE = """\
 A ServiceAccount gets a role by an annotation:
   kubectl annotate serviceaccount NAME iam.amazonaws.com/roleArn=arn:aws:iam::123456789012:role/NAME
 
-Exit codes: 0 done, 1 failed or unhealthy, 2 a mistake in arguments or settings (one line each, on standard error).
+Exit codes: 0 done, 1 failed or unhealthy, 2 a mistake in arguments or settings (one line each, on standard error),
+143 ended at once by SIGTERM: before it had begun, or the second time.
 Try it without a cluster and without AWS:  iam4kube demo"""
 
 

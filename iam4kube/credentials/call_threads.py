@@ -41,7 +41,7 @@ class CallThreads:
                 self._watch_stuck(future, pool)
 
     def close(self) -> None:
-        """Take no more calls. Those under way end by themselves."""
+        """Take no more calls. Those under way end by themselves, or with the process, which waits for no thread."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property

@@ -1,7 +1,7 @@
 """The life of one replica's process: from settings to exit code."""
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from iam4kube import __version__
@@ -11,7 +11,7 @@ from iam4kube.kube.connection import new_client, opened
 from iam4kube.runtime.clock import Now, utc_now
 from iam4kube.runtime.descriptors import raise_descriptor_limit
 from iam4kube.runtime.garbage import freeze_until
-from iam4kube.runtime.lifecycle import run, run_stop_steps, stop_on_signals
+from iam4kube.runtime.lifecycle import StopStep, run_last, run_until, stop_on_signals
 from iam4kube.runtime.logs import configure_logging
 from iam4kube.runtime.metrics import new_registry
 from iam4kube.runtime.settings import unknown_variables
@@ -35,7 +35,7 @@ def serve(settings: ServerSettings, environ: Mapping[str, str]) -> int:
     _provide_descriptors(settings.metadata.max_connections)
     code = 0
     try:
-        run(_serve(settings, environ))
+        run_last(_serve(settings, environ))
     except* TaskDied:  # logged where it died; the kubelet starts the process again
         code = _EXIT_FAILED
     return code
@@ -51,12 +51,16 @@ def _provide_descriptors(connections: int) -> None:
 
 async def _serve(settings: ServerSettings, environ: Mapping[str, str]) -> None:
     with stop_on_signals() as stop:
-        async with open_replica(settings, environ) as replica, Supervisor() as tasks:
-            tasks.start("garbage", freeze_until(lambda: replica.synced))
-            await replica.start(tasks)
-            await stop.wait()
-            await run_stop_steps(replica.stop_steps())
+        await run_until(stop, _running_replica(settings, environ))
     logger.info("Stopped")
+
+
+@asynccontextmanager
+async def _running_replica(settings: ServerSettings, environ: Mapping[str, str]) -> AsyncIterator[Sequence[StopStep]]:
+    async with open_replica(settings, environ) as replica, Supervisor() as tasks:
+        tasks.start("garbage", freeze_until(lambda: replica.synced))
+        await replica.start(tasks)
+        yield replica.stop_steps()
 
 
 @asynccontextmanager

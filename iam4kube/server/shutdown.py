@@ -5,7 +5,7 @@ are served as before for the drain time, without keeping connections open. Readi
 ready endpoint is left, kube-proxy falls back to terminating ones that still are. Balancers that poll see
 `/drainz` turn 503. Watches and refreshes run on until the last request is answered.
 
-The bounds add up to the drain time, the request deadline and 12 s: within the 60 s of
+The bounds add up to the drain time, the request deadline and 14 s, the end of the rest included: within the 60 s of
 `terminationGracePeriodSeconds` with the defaults.
 """
 

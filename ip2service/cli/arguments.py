@@ -18,7 +18,8 @@ On a node, or in the router's pod on it:
   ip2service uninstall               remove every rule; pods reach the real metadata service then
 
 Exit codes: 0 done, or all is well; 1 failed, or something is missing; 2 a mistake in arguments or settings,
-or a permission is missing (one line each, on standard error)."""
+or a permission is missing (one line each, on standard error); 143 ended at once by SIGTERM: before it had begun,
+or the second time."""
 
 
 def command_parser() -> SettingsParser:

@@ -147,13 +147,18 @@ class ReplicaProcess(LoggingProcess):
     @classmethod
     async def start(cls, *flags: str, environment: dict[str, str]) -> Self:
         """Start the process; return as soon as it listens on all ports. Raises `TimeoutError`."""
-        replica = cls(await _serve(*flags, environment=environment))
+        replica = await cls.begin(*flags, environment=environment)
         try:
             await replica.until(lambda: 0 not in (replica.ports.metadata, replica.ports.admin, replica.ports.debug))
         except BaseException:
             await replica.kill()
             raise
         return replica
+
+    @classmethod
+    async def begin(cls, *flags: str, environment: dict[str, str]) -> Self:
+        """Start the process, and wait for nothing."""
+        return cls(await _serve(*flags, environment=environment))
 
     async def become_ready(self) -> None:
         """Return once the replica says that it is ready. Raises `TimeoutError`."""

@@ -70,6 +70,7 @@ async def test_a_replica_that_goes_says_so_and_serves_on(world: World) -> None:
         ("waiting requests", "done"),
         ("metadata listener", "done"),
         ("operators' listeners", "done"),
+        ("the rest", "done"),
     ]
     assert replica.messages[-1] == "Stopped"
 
