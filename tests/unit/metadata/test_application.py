@@ -60,8 +60,15 @@ class Exchange:
     """One request to an application, as a server would make it, and what came of it."""
 
     def __init__(
-        self, application: Application, path: str, *, client: tuple[str, int] | None = ("10.0.0.1", 1)
+        self,
+        application: Application,
+        path: str,
+        *,
+        client: tuple[str, int] | None = ("10.0.0.1", 1),
+        deaf: bool = False,
     ) -> None:
+        self.deaf = deaf
+        """Whether it never says that its connection has gone."""
         self.sent: list[Message] = []
         self.closed = False
         self._gone = asyncio.Event()
@@ -84,7 +91,8 @@ class Exchange:
 
     def _close(self) -> None:
         self.closed = True
-        self._gone.set()
+        if not self.deaf:
+            self._gone.set()
 
     async def _receive(self) -> dict[str, Any]:
         await self._gone.wait()
@@ -111,8 +119,8 @@ class Parts:
             request_deadline=15.0,
         )
 
-    def ask(self, path: str = ROLES, address: str = "10.0.0.1") -> Exchange:
-        return Exchange(self.application, path, client=(address, 1))
+    def ask(self, path: str = ROLES, address: str = "10.0.0.1", *, deaf: bool = False) -> Exchange:
+        return Exchange(self.application, path, client=(address, 1), deaf=deaf)
 
 
 @pytest.mark.parametrize("path", [ROLES, "/latest/meta-data/placement/region"])
@@ -136,6 +144,16 @@ async def test_credentials_end_in_a_closed_connection() -> None:
     await exchange.task
 
     assert (exchange.sent, exchange.closed) == ([], True)
+
+
+async def test_a_closed_connection_is_not_waited_for_without_end(caplog: pytest.LogCaptureFixture) -> None:
+    """Its seat is given back by then, so nothing else would bound how many stay."""
+    exchange = Parts(SlowLookups()).ask(ROLES + "orders", deaf=True)
+    await exchange.task
+
+    assert (exchange.sent, exchange.closed) == ([], True)
+    assert asyncio.get_running_loop().time() == 20.0
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
 async def test_a_client_that_hangs_up_ends_the_wait() -> None:
