@@ -19,7 +19,7 @@ class ConnectionLimits:
     connections_for_newcomers: int = 0
     """Beyond the total, one for each address that has none: a few that take all they can keep nobody else out."""
     head_bytes: int = 16_384
-    """Request line and headers. botocore sends 200 bytes."""
+    """Request line and headers; and all requests together that are queued behind one. botocore sends 200 bytes."""
     body_bytes: int = 1_024
     """No client sends a body."""
     request_seconds: float = 5.0

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from iam4kube.kube.objects import Address
 from iam4kube.metadata.application import CLOSE_EXTENSION
@@ -22,6 +22,7 @@ from iam4kube.metadata.guard import ConnectionGuard
 from iam4kube.metadata.peer import peer_address
 from iam4kube.metadata.requests import Request, read_request
 from iam4kube.metadata.responses import CLOSE, TTL_HEADER, Response
+from iam4kube.runtime.http_protocol import HttpProtocol
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def guarded_protocol(guard: ConnectionGuard) -> "type[GuardedProtocol]":
     return type("MetadataProtocol", (GuardedProtocol,), {"guard": guard})
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class GuardedProtocol(HttpProtocol):
     """One connection."""
 
     guard: ClassVar[ConnectionGuard]
@@ -53,7 +54,8 @@ class GuardedProtocol(HttpToolsProtocol):
     """Who is at the other end; None while the connection is not admitted."""
     _head_arriving = True
     _raw_bytes = 0
-    """Received of the current head, or since it: headers can follow a body as well, and the parser keeps them."""
+    """Received of the current head, or since it: headers can follow a body as well, and the parser keeps them. While
+    requests are queued, since the first of them: they are kept as well."""
     _body_bytes = 0
     _requests_in_chunk = 0
 
@@ -72,7 +74,6 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Count it no longer."""
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()  # after a reset uvicorn leaves the timer, and with it the whole connection
         self.guard.unfinished.stop(self)
         self.guard.unsent.stop(self)
         if self._address is not None:
@@ -113,7 +114,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Answer at once, or start the application, or queue the request behind the one that is being answered."""
         self._head_arriving = False
-        self._raw_bytes = 0
+        if not self.pipeline:
+            self._raw_bytes = 0
         self._requests_in_chunk += 1
         if max(self._requests_in_chunk, len(self.pipeline)) > self.guard.limits.pipelined:
             self._refuse(HTTPStatus.BAD_REQUEST, "too_many_pipelined")
@@ -170,6 +172,12 @@ class GuardedProtocol(HttpToolsProtocol):
         scope["extensions"] = {CLOSE_EXTENSION: self.transport.abort}
         super().on_headers_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Called by uvicorn, also for a request that was queued: what the last of them took is free again."""
+        super()._start_asgi_task(cycle, app)
+        if not self.pipeline:
+            self._raw_bytes = 0
+
     def on_body(self, body: bytes) -> None:
         """Bodies are counted and never read."""
         self._body_bytes += len(body)
@@ -179,7 +187,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request has arrived as a whole."""
         self._head_arriving = True
-        self._raw_bytes = 0
+        if not self.pipeline:
+            self._raw_bytes = 0
         self.guard.unfinished.stop(self)
         if self._unanswered() is not None:
             super().on_message_complete()
@@ -201,20 +210,22 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _refuse_size(self) -> None:
-        if self._head_arriving:
+        if self.pipeline:
+            self._refuse(HTTPStatus.BAD_REQUEST, "too_many_pipelined")
+        elif self._head_arriving:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large")
         else:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large")
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
-        """Answer with an empty error, in place of whatever was being answered, and close."""
+        """Answer with an empty error, in place of whatever was being answered, and close.
+
+        An answer that has begun is broken off instead: the error would become a part of it.
+        """
         if self.transport.is_closing():
             return
         self.guard.metrics.ended(reason)
-        self.transport.write(Response(status).head + _CLOSING + b"\r\n")
+        if not self.answer_begun:
+            self.transport.write(Response(status).head + _CLOSING + b"\r\n")
         self.transport.close()
-        self.pipeline.clear()
-        unanswered = self._unanswered()
-        if unanswered is not None:
-            unanswered.disconnected = True
-            unanswered.message_event.set()
+        self.end_requests()

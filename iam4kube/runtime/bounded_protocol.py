@@ -9,9 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from iam4kube.runtime.asgi import Header
+from iam4kube.runtime.http_protocol import HttpProtocol
 
 ONE_REQUEST: Final[Header] = (b"connection", b"close")
 """A header for every answer of a listener with this protocol: connections are not kept."""
@@ -53,7 +52,7 @@ def bounded_protocol(bounds: ConnectionBounds) -> "type[BoundedProtocol]":
     return type("BoundedProtocol", (BoundedProtocol,), {"bounds": bounds})
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(HttpProtocol):
     """One connection."""
 
     bounds: ClassVar[ConnectionBounds]
@@ -76,7 +75,6 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Count it no longer."""
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()  # after a reset uvicorn leaves the timer, and with it the whole connection
         if self._end is not None:
             self._end.cancel()
         if self._source is not None:

@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 
 from iam4kube.runtime.asgi import Application, Header
 from iam4kube.runtime.clock import Now, utc_now
+from iam4kube.runtime.http_protocol import HttpProtocol
 from iam4kube.runtime.parsing import ListenAddress
 from iam4kube.runtime.sockets import address_mistakes, bind
 
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 _DATE_PERIOD = 1.0  # HTTP dates have a resolution of one second
 _FIRST_REQUEST_GRACE = 1.0  # an accepted connection's first request may still be on its way
 _STOP_POLL = 0.02
+_DISCONNECT_BOUND = 0.25
 _CANCELLATION_BOUND = 1.0
 _CLOSING: Header = (b"connection", b"close")
 
@@ -58,7 +60,7 @@ class Listener:
         *,
         name: str,
         setting: str,
-        protocol: type[HttpToolsProtocol] = HttpToolsProtocol,
+        protocol: type[HttpProtocol] = HttpProtocol,
         keep_alive: float = 60.0,
         headers: tuple[Header, ...] = (),
         backlog: int = 2048,
@@ -187,10 +189,15 @@ class Listener:
             connection.transport.abort()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        if remaining := list(self.state.tasks):
-            for task in remaining:
-                task.cancel()
-            await asyncio.wait(remaining, timeout=_CANCELLATION_BOUND)
+        # A request that heeds the disconnect ends in peace; for a cancelled one uvicorn logs a traceback.
+        await self._requests_ended(_DISCONNECT_BOUND)
+        for task in self.state.tasks:
+            task.cancel()
+        await self._requests_ended(_CANCELLATION_BOUND)
+
+    async def _requests_ended(self, bound: float) -> None:
+        if self.state.tasks:
+            await asyncio.wait(list(self.state.tasks), timeout=bound)
 
     def _release(self) -> None:
         for timer in (self._date_timer, *self._closing_timers):
@@ -211,7 +218,7 @@ def _is_busy(connection: HttpToolsProtocol) -> bool:
     return cycle is not None and not cycle.response_complete
 
 
-def _configuration(application: Application, *, protocol: type[HttpToolsProtocol], keep_alive: float) -> uvicorn.Config:
+def _configuration(application: Application, *, protocol: type[HttpProtocol], keep_alive: float) -> uvicorn.Config:
     return uvicorn.Config(
         cast("Any", application),  # uvicorn's types name each message; ours leave them open
         http=protocol,
