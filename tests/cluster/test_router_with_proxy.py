@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from iam4kube.sandbox.network import METADATA_ADDRESSES, METADATA_IPV6
 from tests.support.controlplane import ControlPlane
-from tests.support.node_lab import REAL, NodeLab
+from tests.support.node_lab import REAL, SERVER_PORT, NodeLab
 from tests.support.node_lab_cluster import Endpoint
 from tests.support.node_lab_probes import Outcome, Result
 from tests.support.real_router_lab import DATA_PLANES, Running, paused, running_node
@@ -152,10 +152,25 @@ async def test_a_tenants_service_does_not_lead_to_the_real_service(running: Runn
     assert not await lab.arrivals()
 
 
-async def until(running: Running, address: str, holds: Callable[[Outcome], bool]) -> None:
-    """Wait until a pod gets such an answer there on port 80. Raises `TimeoutError`."""
+@pytest.mark.parametrize("data_plane", [name for name, each in DATA_PLANES.items() if each.proxy])
+async def test_a_tenants_service_with_external_ips_answers_for_a_server(running: Running) -> None:
+    """Why the policy `external-ips` is there (CVE-2020-8554): kube-proxy obeys, and no rule of ours can help.
+
+    Here on the pod's node; what comes through the router meets kube-proxy so on the server's.
+    """
+    lab, cluster = running.lab, running.real.cluster
+    one, two = lab.server("one"), lab.server("two")
+    assert [(await lab.pod("a").connect(each, SERVER_PORT)).by for each in (one.ipv4, one.ipv6)] == ["one"] * 2
+    await cluster.create_service("tenant", port=SERVER_PORT, external=(one.ipv4, one.ipv6))
+    await cluster.set_endpoints("tenant", endpoints_of(two))
+    for address in one.ipv4, one.ipv6:
+        await until(running, address, lambda outcome: outcome.by == "two", port=SERVER_PORT)
+
+
+async def until(running: Running, address: str, holds: Callable[[Outcome], bool], *, port: int = 80) -> None:
+    """Wait until a pod gets such an answer there. Raises `TimeoutError`."""
 
     async def does_hold() -> bool:
-        return holds(await running.lab.pod("a").connect(address, 80))
+        return holds(await running.lab.pod("a").connect(address, port))
 
     await eventually(does_hold)

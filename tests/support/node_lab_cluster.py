@@ -71,13 +71,24 @@ class LabCluster:
         return name
 
     async def create_service(
-        self, name: str, *, port: int, port_name: str = "router", addresses: Sequence[str] = (), headless: bool = False
+        self,
+        name: str,
+        *,
+        port: int,
+        port_name: str = "router",
+        addresses: Sequence[str] = (),
+        external: Sequence[str] = (),
+        headless: bool = False,
     ) -> list[str]:
-        """A dual-stack Service with one port, with these cluster IPs or any; returns its cluster IPs, IPv4 first."""
+        """A dual-stack Service with one port, with these cluster IPs or any; returns its cluster IPs, IPv4 first.
+
+        `external` are its externalIPs.
+        """
         spec: dict[str, Any] = {
             "ports": [{"name": port_name, "port": port, "targetPort": SERVER_PORT, "protocol": "TCP"}],
             "ipFamilyPolicy": "RequireDualStack",
             "ipFamilies": ["IPv4", "IPv6"],
+            "externalIPs": list(external),
         }
         if headless:
             spec["clusterIP"] = "None"
