@@ -6,7 +6,9 @@ the text.
 
 import argparse
 import json
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -71,6 +73,26 @@ def test_a_shell_accepts_it(block: Block) -> None:
     assert block.use in USES
     checked = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_a_kustomization_that_is_committed_as_the_page_says_outlives_the_next_checkouts(tmp_path: Path) -> None:
+    """It is in a repository of its own, which this one does not see."""
+    assert "git init deploy" in in_code(TEXTS["upgrade.md"])
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    identity = {f"GIT_{who}_{what}": "a@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **identity}
+    script = """
+        set -e
+        git init -q; git add .; git commit -qm 1; git tag v1; git commit -qm 2 --allow-empty; git tag v2
+        git init -q deploy; echo mine > deploy/kustomization.yaml
+        git -C deploy add .; git -C deploy commit -qm mine
+        git add --all; git status --porcelain
+        git checkout -q v1; git checkout -q v2; cat deploy/kustomization.yaml
+    """
+    done = subprocess.run(
+        ["sh", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "mine\n"
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language != "sh"], ids=str)
