@@ -20,6 +20,9 @@ class ConnectionLimits:
     """Beyond the total, one for each address that has none: a few that take all they can keep nobody else out."""
     head_bytes: int = 16_384
     """Request line and headers; and all requests together that are queued behind one. botocore sends 200 bytes."""
+    headers: int = 100
+    """Of one request, trailing ones included. botocore sends 6; each takes some 150 bytes while its request waits, so
+    a head of nothing but headers of two bytes would become half a megabyte."""
     body_bytes: int = 1_024
     """No client sends a body."""
     request_seconds: float = 5.0

@@ -111,6 +111,13 @@ class GuardedProtocol(HttpProtocol):
         self._body_bytes = 0
         self.guard.unfinished.start(self)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header, of a head or behind a body."""
+        if len(self.headers) < self.guard.limits.headers:
+            super().on_header(name, value)
+        else:
+            self._refuse_size()
+
     def on_headers_complete(self) -> None:
         """Answer at once, or start the application, or queue the request behind the one that is being answered."""
         self._head_arriving = False
