@@ -1,6 +1,8 @@
 """The running router's start and end, on the real kernel: what holds before, between and after."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -14,12 +16,22 @@ from tests.support.node_lab_probes import Result
 from tests.support.node_lab_rules import arrivals_of_pods
 from tests.support.router_lab import RouterLab
 from tests.support.router_process import eventually
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.netns
 
 TAINT = {"key": "ip2service.iam4kube/not-ready", "effect": "NoSchedule"}
 OTHER_TAINT = {"key": "example.com/gpu", "effect": "NoSchedule", "value": "a100"}
 CILIUM_LINKS = ("ip", "link", "add", "cilium_host", "type", "veth", "peer", "name", "cilium_net")
+SLOW_PLUGIN = """
+current-context: here
+contexts: [{name: here, context: {cluster: here, user: here}}]
+clusters: [{name: here, cluster: {server: "http://127.0.0.1:1"}}]
+users:
+- name: here
+  user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: sh,
+    args: [-c, "echo $$ > $STARTED.tmp; mv $STARTED.tmp $STARTED; exec sleep 25"], env: [{name: STARTED, value: %s}]}}
+"""
 SERVER_PACKAGES = ["aiolimiter", "boto3", "botocore", "fastapi", "moto", "starlette"]
 
 
@@ -80,6 +92,23 @@ async def test_sigterm_ends_it_at_once_and_leaves_the_rules(routed: RouterLab) -
             assert (await kept.ask()).by == "one"
             assert (await routed.connect(METADATA_IPV4)).by == "one"
         assert "ip2service uninstall" in router.logged("Stopped; the rules stay in place")[0]["hint"]
+
+
+async def test_sigterm_ends_a_start_that_waits_for_a_credential_plugin(
+    routed_to_service: RouterLab, tmp_path: Path
+) -> None:
+    """In under 2 s, too; the guards are there already, and stay."""
+    routed = routed_to_service
+    await routed.serve(routed.lab.server("one"))
+    plugin_id, file = tmp_path / "plugin_id", tmp_path / "kubeconfig"
+    file.write_text(SLOW_PLUGIN % plugin_id)
+    async with routed.router(f"--kubeconfig={file}") as router:
+        await wait_until(plugin_id.exists)
+        async with asyncio.timeout(2):
+            assert await router.terminate() == 0
+        os.kill(int(plugin_id.read_text()), signal.SIGKILL)  # nobody waits for it any more
+        assert router.logged("Stopped; the rules stay in place")
+        await assert_refused(routed)
 
 
 async def test_routing_goes_on_without_the_api_server(routed: RouterLab) -> None:

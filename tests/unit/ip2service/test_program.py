@@ -1,8 +1,5 @@
 """The router's start: in which order things happen, and what a mistake leaves behind. The kernel is in memory."""
 
-import asyncio
-import os
-import signal
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,19 +15,8 @@ from ip2service.layout import Contents, Family, Route
 from ip2service.ruleset import GUARD_TABLE, ROUTING_TABLE
 from ip2service.settings import PREFIX, RouterSettings
 from tests.support.router_kernel import KernelInMemory
-from tests.support.waiting import wait_until
 
 NOTHING: Mapping[str, str] = {}
-
-SLOW_PLUGIN = """
-current-context: here
-contexts: [{name: here, context: {cluster: here, user: here}}]
-clusters: [{name: here, cluster: {server: "http://127.0.0.1:1"}}]
-users:
-- name: here
-  user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: sh, args: [-c, "touch $STARTED; exec sleep 25"],
-    env: [{name: STARTED, value: %s}]}}
-"""
 
 
 @pytest.fixture
@@ -159,19 +145,3 @@ async def test_a_bypass_is_seen_before_anything_can_be_ready(kernel: KernelInMem
             await router.start(tasks)
             assert [line for line in router.readiness.missing() if line.startswith("bypass: ")]
             await router.admin.stop(0.1)
-
-
-async def test_a_router_that_waits_for_a_credential_plugin_stops_at_once(
-    kernel: KernelInMemory, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The guards stay, and it says that it has stopped."""
-    caplog.set_level("INFO")
-    plugin_started, file = tmp_path / "started", tmp_path / "kubeconfig"
-    file.write_text(SLOW_PLUGIN % plugin_started)
-    routing = asyncio.create_task(program._route(settings(f"--kubeconfig={file}"), NOTHING))
-    await wait_until(plugin_started.exists)
-    os.kill(os.getpid(), signal.SIGTERM)
-    async with asyncio.timeout(2):
-        await routing
-    assert caplog.messages[-1] == "Stopped; the rules stay in place"
-    assert set(kernel.tables) == {GUARD_TABLE, ROUTING_TABLE}
