@@ -72,11 +72,14 @@ _QUOTES_NO_ANSWER: frozenset[type[BaseException]] = frozenset(
         aws.ConnectTimeoutError,
         aws.ConnectionClosedError,
         aws.EndpointConnectionError,
+        aws.ProxyConnectionError,
         aws.ReadTimeoutError,
         aws.SSLError,
         # Configuration, by its names.
         aws.ConfigNotFound,
         aws.ConfigParseError,
+        aws.InfiniteLoopConfigError,
+        aws.InvalidRegionError,
         aws.NoCredentialsError,
         aws.NoRegionError,
         aws.ParamValidationError,
@@ -122,10 +125,15 @@ def _code(error: BaseException) -> str:
 
 
 def _text(error: BaseException) -> str:
+    if isinstance(error, OSError) and isinstance(error.filename, str) and error.strerror:
+        # A token file that is not there, or not to be read; of a credential process it is the program alone.
+        return f"{error.strerror}: {error.filename!r}"
     if type(error) not in _QUOTES_NO_ANSWER:
         return _names(error)
-    endpoint = str(getattr(error, "kwargs", {}).get("endpoint_url", ""))
-    return str(error).replace(endpoint, without_userinfo(endpoint)) if endpoint else str(error)
+    text, quoted = str(error), getattr(error, "kwargs", {})
+    for url in (str(quoted.get(name, "")) for name in ("endpoint_url", "proxy_url")):
+        text = text.replace(url, without_userinfo(url)) if url else text
+    return text
 
 
 def _names(error: BaseException) -> str:

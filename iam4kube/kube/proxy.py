@@ -32,7 +32,7 @@ def check_proxy(host: str, proxy: str | None) -> None:
     found = getproxies()
     # aiohttp parses all of them, whichever it needs.
     for scheme in _READ_BY_AIOHTTP:
-        url = found.get(scheme)
+        url = found.get(scheme, "").strip()  # as aiohttp does
         if url and (scheme == server.scheme or not parses(url)):
             _check(_variable(scheme, url), url)
 
@@ -59,11 +59,12 @@ def parses(url: str) -> bool:
 def _is_proxy(url: str) -> bool:
     # A password with / ? or # in it ends the host there: the rest is a path, and its beginning the port.
     parts = urlsplit(url)
-    whole = parts.path in ("", "/") and not parts.query and not parts.fragment
-    return parts.scheme in _SCHEMES and bool(parts.hostname) and whole and len(url.split()) == 1
+    is_cut = "@" in parts.path + parts.query + parts.fragment
+    host = parts.hostname or ""
+    return parts.scheme in _SCHEMES and len(host.split()) == 1 and " " not in host and not is_cut
 
 
 def _variable(scheme: str, value: str) -> str:
     """Which of the two spellings it comes from."""
     names = (f"{scheme}_proxy", f"{scheme}_proxy".upper())
-    return next((name for name in names if os.environ.get(name) == value), names[1])
+    return next((name for name in names if os.environ.get(name, "").strip() == value), names[1])

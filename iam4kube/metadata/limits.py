@@ -19,7 +19,8 @@ class ConnectionLimits:
     connections_for_newcomers: int = 0
     """Beyond the total, one for each address that has none: a few that take all they can keep nobody else out."""
     head_bytes: int = 16_384
-    """Request line and headers; and all requests together that are queued behind one. botocore sends 200 bytes."""
+    """Request line and headers; and all requests together that were queued behind others since none was last. botocore
+    sends 200 bytes, and never ahead of an answer."""
     headers: int = 100
     """Of one request, trailing ones included. botocore sends 6; each takes some 150 bytes while its request waits, so
     a head of nothing but headers of two bytes would become half a megabyte."""

@@ -132,6 +132,22 @@ def test_error_without_text_is_named_with_its_causes() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            FileNotFoundError(2, "No such file or directory", "/var/run/secrets/token"),
+            "directory: '/var/run/secrets/token'",
+        ),
+        (PermissionError(13, "Permission denied", "/var/run/secrets/token"), "denied: '/var/run/secrets/token'"),
+        (ProxyConnectionError(proxy_url="http://bob:hunter2@proxy:3128"), '"http://proxy:3128"'),
+    ],
+)
+def test_what_is_to_be_mended_is_told(error: Exception, told: str) -> None:
+    """The file that cannot be read, and the proxy that does not answer."""
+    assert told in classify(error).message
+
+
 @pytest.mark.parametrize("error", [EndpointConnectionError(endpoint_url=URL), ReadTimeoutError(endpoint_url=URL)])
 def test_endpoint_is_told(error: Exception) -> None:
     """Which one cannot be reached is what an operator needs."""

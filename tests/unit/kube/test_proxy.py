@@ -83,12 +83,20 @@ async def test_proxy_of_a_kubeconfig_that_cannot_be_used_is_one_line_at_start(va
 
 
 @pytest.mark.parametrize(
-    "value", ["http://proxy", "http://proxy:3128/", "http://bob:hunter2@proxy:3128", "http://[fd00::1]:3128"]
+    "value",
+    [
+        "http://proxy",
+        "http://proxy:3128/",
+        "http://proxy:3128/path",
+        "http://bob:hunter2@proxy:3128",
+        "http://bob:hun ter2@proxy:3128",
+        "http://[fd00::1]:3128",
+    ],
 )
 async def test_proxy_that_can_be_used_is_taken(value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With and without port, name and password."""
     assert (await kubeconfig(tmp_path, **{"proxy-url": value}).load()).proxy == value
-    monkeypatch.setenv("HTTPS_PROXY", value)
+    monkeypatch.setenv("HTTPS_PROXY", f"{value} ")  # aiohttp strips it
     assert (await in_cluster(tmp_path).load()).host == SERVER
 
 
