@@ -18,7 +18,8 @@ from tests.support.controlplane import ControlPlane
 from tests.support.node_lab import NodeLab
 from tests.support.real_router_lab import DATA_PLANES, Running, running_node
 from tests.support.router_leaks import Trials, trying
-from tests.support.router_process import eventually, run_command
+from tests.support.router_process import run_command
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.netns, pytest.mark.cluster]
 

@@ -14,7 +14,7 @@ from tests.support.node_lab_cluster import Endpoint
 from tests.support.node_lab_probes import Outcome, Result
 from tests.support.real_router_lab import DATA_PLANES, Running, paused, running_node
 from tests.support.router_lab import endpoints_of
-from tests.support.router_process import eventually
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.netns, pytest.mark.cluster]
 

@@ -9,7 +9,8 @@ from iam4kube.sandbox.network import METADATA_ADDRESSES, METADATA_IPV4
 from tests.support.node_lab import REAL, SERVER_PORT
 from tests.support.node_lab_probes import Connection, Result
 from tests.support.router_lab import RouterLab, endpoints_of
-from tests.support.router_process import ROUTER_PORT, SERVICE, eventually
+from tests.support.router_process import ROUTER_PORT, SERVICE
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.netns
 

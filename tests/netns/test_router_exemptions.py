@@ -11,7 +11,7 @@ from tests.support.node_lab import REAL, LabHost, NodeLab
 from tests.support.node_lab_probes import Result
 from tests.support.node_lab_rules import arrivals_of_pods, policy_rules
 from tests.support.router_lab import RouterLab, endpoints_of
-from tests.support.router_process import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.netns
 

@@ -15,8 +15,7 @@ from tests.support.node_lab import REAL, NodeLab
 from tests.support.node_lab_probes import Result
 from tests.support.node_lab_rules import arrivals_of_pods
 from tests.support.router_lab import RouterLab
-from tests.support.router_process import eventually
-from tests.support.waiting import wait_until
+from tests.support.waiting import eventually, wait_until
 
 pytestmark = pytest.mark.netns
 

@@ -8,7 +8,8 @@ import pytest
 from iam4kube.sandbox.network import METADATA_ADDRESSES, METADATA_IPV4
 from tests.support.node_lab_rules import arrivals_of_pods, has_policy_rules, is_ruleset, policy_rules, ruleset
 from tests.support.router_lab import RouterLab
-from tests.support.router_process import RouterProcess, eventually
+from tests.support.router_process import RouterProcess
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.netns
 

@@ -25,7 +25,8 @@ from tests.support.node_lab_cluster import Endpoint, LabCluster
 from tests.support.node_lab_probes import Outcome
 from tests.support.real_proxy import ProxyMode, RealProxy
 from tests.support.router_lab import endpoints_of
-from tests.support.router_process import ROUTER_PORT, SERVICE, RouterProcess, eventually
+from tests.support.router_process import ROUTER_PORT, SERVICE, RouterProcess
+from tests.support.waiting import eventually
 
 _SECONDS = 20.0  # under a tenth of a second on an idle machine
 _PATIENCE = 0.5  # seconds for an answer

@@ -17,8 +17,9 @@ from tests.support.emulated_cluster import CLUSTER_IPS, EmulatedCluster
 from tests.support.node_lab import REAL, LabHost, LabServer, NodeLab
 from tests.support.node_lab_cluster import Endpoint
 from tests.support.node_lab_probes import Outcome, Result
-from tests.support.router_process import ROUTER_PORT, SERVICE, RouterProcess, eventually
+from tests.support.router_process import ROUTER_PORT, SERVICE, RouterProcess
 from tests.support.ruled_lab import RuledLab
+from tests.support.waiting import eventually
 
 _TRIES = 5
 

@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Self
 from tests.support.commands import Ended, run_to_end
 from tests.support.logging_process import LoggingProcess
 from tests.support.node_lab import LabHost, NodeLab
+from tests.support.waiting import eventually
 
 SERVICE = "iam4kube"
 """The Service's name."""
@@ -32,7 +33,6 @@ ADMIN_PORT = 9169
 
 _KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR")
 _SECONDS = 15.0  # under two on an idle machine
-_POLL = 0.02
 
 
 class Answer(NamedTuple):
@@ -171,13 +171,6 @@ async def run_command(host: LabHost, *arguments: str, wrapper: Sequence[str] = (
     """Run `ip2service` with these arguments in a node to its end. Raises `TimeoutError`."""
     command = host.namespace.command(*wrapper, sys.executable, "-m", "ip2service", *arguments)
     return await run_to_end(*command, environment=environment(), seconds=_SECONDS)
-
-
-async def eventually(condition: Callable[[], Awaitable[object]], *, seconds: float = _SECONDS) -> None:
-    """Wait until something is true of the kernel or of another process. Raises `TimeoutError`."""
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110  # another process makes it true
-            await asyncio.sleep(_POLL)
 
 
 def environment() -> dict[str, str]:

@@ -11,8 +11,8 @@ async def wait_until(condition: Callable[[], bool], *, seconds: float = 15.0, ev
             await asyncio.sleep(every)
 
 
-async def eventually(condition: Callable[[], Awaitable[object]], *, seconds: float = 15.0, every: float = 0.05) -> None:
-    """Wait until something is true of another process, which has to be asked. Raises `TimeoutError`."""
+async def eventually(condition: Callable[[], Awaitable[object]], *, seconds: float = 15.0, every: float = 0.02) -> None:
+    """Wait until something is true of the kernel or of another process, which is asked. Raises `TimeoutError`."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110  # likewise
             await asyncio.sleep(every)
